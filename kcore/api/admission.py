@@ -1,0 +1,49 @@
+"""Admission: plugins that see every write after decoding and before the store.
+
+First every plugin's `admit` runs, in the order of the config, and may change the object; then the object is
+validated; then every plugin's `validate` runs and may only refuse. A refusal is an `ApiError`
+(as a rule Forbidden) and nothing is written.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from kcore.api.auth import User
+from kcore.api.kinds import Kind
+
+Object = dict[str, Any]
+
+
+@attrs.define
+class AdmissionRequest:
+    """One write. For CREATE `old` is None, for DELETE `obj` is None; `options` is the *Options object."""
+
+    operation: str  # CREATE, UPDATE, DELETE, CONNECT
+    kind: Kind
+    subresource: str
+    namespace: str
+    name: str  # "" while a generated name is not known yet
+    user: User
+    obj: Object | None
+    old: Object | None = None
+    options: Object = attrs.Factory(dict)
+    dry_run: bool = False
+    warnings: list[str] = attrs.Factory(list)  # what the client shall be told in Warning headers
+
+
+class Admission:
+    """Base class: lets everything pass. `handles` is asked once per request and should be cheap."""
+
+    name: str = ""
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return True
+
+    async def admit(self, request: AdmissionRequest) -> None:
+        """May change `request.obj` in place. Runs again when a later plugin changed the object: be idempotent."""
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        """May raise, may not change anything."""

@@ -1,0 +1,211 @@
+"""How a kind is declared. Built-in kinds and CustomResourceDefinitions make the same declaration.
+
+The machinery knows no kind by name: whatever differs between a Pod and a ConfigMap stands in its `Kind` --
+names, shape, and a `Strategy` whose methods are called at fixed points of a request:
+
+    create:  decode -> prepare_create -> default -> admission -> validate -> store
+    update:  decode -> default -> prepare_update -> admission -> validate_update -> store
+    status:  decode -> default -> prepare_status -> admission -> validate_status -> store
+    read:    stored bytes are served as they are; `convert` only where another version is asked for
+
+Objects are plain dicts as JSON has them. Strategy methods change the object they are given in place; they never
+see an object that is in the store or in a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from kcore.api.schema import ANY, Schema
+from kcore.errors import Cause
+
+Object = dict[str, Any]
+
+
+class Strategy:
+    """What a kind does differently. This base class is a kind with no rules of its own and a plain spec/status.
+
+    ``generation`` is kept by the machinery: 1 at creation, +1 when `spec_changed` says so.
+    """
+
+    has_status: bool = True  # a main-resource write leaves .status as it is, a /status write leaves the rest
+    has_generation: bool = True
+    allow_create_on_update: bool = False  # PUT of a name that does not exist creates it
+    allow_unconditional_update: bool = True  # PUT without resourceVersion is a plain overwrite
+    graceful_seconds: int | None = None  # DELETE's default grace period; None: the kind is deleted at once
+
+    def default(self, obj: Object) -> None:
+        """Fill in what upstream's defaulting fills in (idempotent)."""
+
+    def prepare_create(self, obj: Object) -> None:
+        """Drop or set what the client may not choose at creation. The base class drops .status."""
+        if self.has_status:
+            obj.pop("status", None)
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        """Carry over what a main-resource write may not change. The base class carries over .status."""
+        if self.has_status:
+            if "status" in old:
+                obj["status"] = old["status"]
+            else:
+                obj.pop("status", None)
+
+    def prepare_status(self, obj: Object, old: Object) -> None:
+        """Carry over what a /status write may not change: by default everything but .status and some metadata."""
+        status = obj.get("status")
+        meta = obj.get("metadata", {})
+        kept = dict(old)
+        kept["metadata"] = {**old["metadata"], **{k: meta[k] for k in ("managedFields",) if k in meta}}
+        obj.clear()
+        obj.update(kept)
+        if status is not None:
+            obj["status"] = status
+        else:
+            obj.pop("status", None)
+
+    def validate(self, obj: Object) -> Iterable[Cause]:
+        """Every error of a new object, beyond what schema and metadata rules say."""
+        return ()
+
+    def validate_update(self, obj: Object, old: Object) -> Iterable[Cause]:
+        """Every error of a change; by default those of the object itself."""
+        return self.validate(obj)
+
+    def validate_status(self, obj: Object, old: Object) -> Iterable[Cause]:
+        """Every error of a status change."""
+        return ()
+
+    def warnings(self, obj: Object, old: Object | None) -> Iterable[str]:
+        """Texts for Warning headers on create and update."""
+        return ()
+
+    def spec_changed(self, obj: Object, old: Object) -> bool:
+        """Whether the change raises .metadata.generation: by default, anything but metadata and status."""
+        keys = (obj.keys() | old.keys()) - {"metadata", "status", "apiVersion", "kind"}
+        return any(obj.get(k) != old.get(k) for k in keys)
+
+    def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
+        """Why `name` (or, with `prefix`, a generateName) is no good: upstream's sentences; [] if it is fine.
+
+        The base class takes a DNS-1123 subdomain.
+        """
+        from kcore.api.names import dns_subdomain
+
+        return dns_subdomain(name, prefix=prefix)
+
+
+@attrs.frozen
+class Column:
+    """A column of a kind's Table. `cell` takes the object and returns the cell's JSON value."""
+
+    name: str
+    cell: Callable[[Object], Any]
+    type: str = "string"
+    format: str = ""
+    description: str = ""
+    priority: int = 0
+
+
+@attrs.frozen
+class Subresource:
+    """``/scale``, ``/log``, ...: what discovery says of it, and who answers.
+
+    `status` and `scale` are answered by the machinery; others by a handler that a plugin registers for
+    (resource, subresource).
+    """
+
+    name: str
+    kind: str  # the kind its body has: Scale, Eviction, TokenRequest, Pod, PodExecOptions, ...
+    verbs: tuple[str, ...]
+    group: str = ""  # set when it differs from the parent's
+    version: str = ""
+    namespaced: bool = True
+
+
+@attrs.define(eq=False)
+class Kind:
+    """The declaration of one served version of one resource."""
+
+    group: str  # "" for core
+    version: str
+    kind: str
+    plural: str
+    namespaced: bool = True
+    singular: str = ""
+    verbs: tuple[str, ...] = ()
+    short_names: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    subresources: dict[str, Subresource] = attrs.Factory(dict)
+    strategy: Strategy = attrs.Factory(Strategy)
+    schema_source: Callable[[], Schema] = lambda: ANY  # called once, when the shape is first needed
+    columns: tuple[Column, ...] = ()  # () gives Name and Age
+    selectable: dict[str, Callable[[Object], str]] = attrs.Factory(dict)  # beyond metadata.name/namespace
+    storage_version_hash: str = ""
+    storage_version: str = ""  # "" means this one; autoscaling/v1 is stored as v2
+    to_storage: Callable[[Object], Object] | None = None  # from this version to the stored one
+    from_storage: Callable[[Object], Object] | None = None
+    scale: ScalePaths | None = None  # where /scale finds its numbers
+    message: str = ""  # protobuf message name; "" for a kind that has no protobuf form
+    store_prefix: str = ""  # "" lets the machinery choose
+    virtual: bool = False  # never stored: Binding, TokenReview, SubjectAccessReview...; a handler answers
+    _schema: Schema | None = None
+
+    @property
+    def api_version(self) -> str:
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def resource(self) -> str:
+        """The name in messages and RBAC: ``deployments.apps``, ``pods``."""
+        return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def schema(self) -> Schema:
+        if self._schema is None:
+            self._schema = self.schema_source()
+        return self._schema
+
+
+@attrs.frozen
+class ScalePaths:
+    """Dotted paths of a scalable kind, as a CRD's scale subresource names them."""
+
+    spec_replicas: str = ".spec.replicas"
+    status_replicas: str = ".status.replicas"
+    # a LabelSelector object (workloads), a map (ReplicationController) or a string (CRDs)
+    selector: str = ".spec.selector"
+
+
+class KindTable:
+    """All kinds that are served, by group, version and plural. Changes while the server runs (CRDs)."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[str, str, str], Kind] = {}
+        self.generation = 0  # +1 with every change: discovery and OpenAPI documents are cached by it
+
+    def add(self, kind: Kind) -> None:
+        """Serve `kind` from now on; replaces an earlier declaration of the same name."""
+        self._kinds[kind.group, kind.version, kind.plural] = kind
+        self.generation += 1
+
+    def remove(self, kind: Kind) -> None:
+        self._kinds.pop((kind.group, kind.version, kind.plural), None)
+        self.generation += 1
+
+    def get(self, group: str, version: str, plural: str) -> Kind | None:
+        return self._kinds.get((group, version, plural))
+
+    def by_kind(self, group: str, version: str, kind: str) -> Kind | None:
+        for k in self._kinds.values():
+            if k.kind == kind and k.version == version and k.group == group:
+                return k
+        return None
+
+    def __iter__(self) -> Iterator[Kind]:
+        return iter(list(self._kinds.values()))
+
+    def __len__(self) -> int:
+        return len(self._kinds)

@@ -1,0 +1,43 @@
+"""Wall time as the cluster sees it.
+
+Waiting goes through trio's clock, timestamps go through this module. In production both are real. In a
+test or a simulation `use_virtual` ties the wall clock to trio's, so that a `MockClock` moves both
+together and a recorded history carries the times it would have had.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import trio
+
+_offset: trio.lowlevel.RunVar[float] = trio.lowlevel.RunVar("kcore.clock.offset")
+
+
+def use_virtual(start: float = 1_700_000_000.0) -> None:
+    """From now on, in this trio run, wall time is `start` plus the time trio's clock has advanced."""
+    _offset.set(start - trio.current_time())
+
+
+def now() -> float:
+    """Seconds since the epoch."""
+    try:
+        return _offset.get() + trio.current_time()
+    except (LookupError, RuntimeError):  # not virtual, or not inside trio
+        return time.time()
+
+
+def timestamp(at: float | None = None) -> str:
+    """meta/v1 ``Time``: RFC 3339 in UTC, whole seconds."""
+    return datetime.fromtimestamp(int(now() if at is None else at), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def micro_timestamp(at: float | None = None) -> str:
+    """meta/v1 ``MicroTime``: RFC 3339 in UTC with six fraction digits."""
+    return datetime.fromtimestamp(now() if at is None else at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def parse(text: str) -> float:
+    """The epoch seconds of a ``Time`` or ``MicroTime``. Raises ValueError on anything else."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
