@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kcore.api.admission import Admission
     from kcore.api.auth import Authenticator, Authorizer
     from kcore.api.kinds import Kind
+    from kcore.api.routes import Routes
     from kcore.controller import Controller
     from kcore.metrics import MetricsPart
     from kcore.proxy import Proxy
@@ -111,6 +112,12 @@ def kcore_authorizer() -> Iterable[Provider[Authorizer]]:
 @hookspec
 def kcore_admission() -> Iterable[Provider[Admission]]:
     """What may change or refuse a write between decoding and the store."""
+    return ()
+
+
+@hookspec
+def kcore_route() -> Iterable[Provider[Routes]]:
+    """Requests answered by something else than the store: logs, exec, reviews, metrics. Contract: `kcore.api.routes`."""
     return ()
 
 
