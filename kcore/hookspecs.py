@@ -117,7 +117,7 @@ def kcore_admission() -> Iterable[Provider[Admission]]:
 
 @hookspec
 def kcore_route() -> Iterable[Provider[Routes]]:
-    """Requests answered by something else than the store: logs, exec, reviews, metrics. Contract: `kcore.api.routes`."""
+    """Requests that the store does not answer: logs, exec, reviews, metrics. Contract: `kcore.api.routes`."""
     return ()
 
 
