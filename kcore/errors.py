@@ -30,7 +30,14 @@ class ConfigError(KcoreError):
 
 
 class UserError(KcoreError):
-    """A mistake of the person at the terminal: shown as one line, without a traceback."""
+    """A mistake of the person at the terminal: shown as one line, without a traceback.
+
+    `usage` says that the command line itself is wrong (exit code 2 instead of 1).
+    """
+
+    def __init__(self, message: str, *, usage: bool = False):
+        self.usage = usage
+        super().__init__(message)
 
 
 # --- store ---------------------------------------------------------------------------------------

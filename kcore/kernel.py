@@ -75,6 +75,9 @@ class Kernel:
         self._registries: dict[str, Metrics] = {"kcore": self.metrics}
         self._restarts: Any = None
         self._stop = trio.Event()
+        self.stopped = trio.Event()
+        """Set when every part has been closed."""
+        self._chosen: dict[str, dict[str, set[str]]] = {}
         self._nursery: trio.Nursery | None = None
         self._failure: BaseException | None = None
         self.slots: dict[str, Slot] = {}
@@ -118,6 +121,8 @@ class Kernel:
             await self._run(task_status)
         except BaseExceptionGroup as group:
             raise _plain(group) from None
+        finally:
+            self.stopped.set()
         if self._failure is not None:
             raise self._failure
 
@@ -139,6 +144,10 @@ class Kernel:
     def stop(self) -> None:
         """Begin to close."""
         self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stop.is_set()
 
     @property
     def parts(self) -> dict[str, Any]:
@@ -226,6 +235,16 @@ class Kernel:
             user = User(IDENTITIES.get(slot, f"system:{slot}"))
         return _SwappableClient(self.slots["api"], user)
 
+    def choose(self, slot: str, seam: str, name: str, table: Table, where: str) -> Choice:
+        """A provider for a part inside a part; remembered, so that it can be shown."""
+        choice = self.plugins.choose(seam, name, table, where)
+        self._chosen.setdefault(slot, {}).setdefault(seam, set()).add(name)
+        return choice
+
+    def chosen(self, slot: str) -> dict[str, list[str]]:
+        """What the part in a slot has chosen for itself, by seam."""
+        return {seam: sorted(names) for seam, names in self._chosen.get(slot, {}).items()}
+
     def count_restart(self, slot: Slot) -> None:
         if self._restarts is None:
             self._restarts = self.metrics.counter(
@@ -280,6 +299,7 @@ class _Tenure:
     async def _serve(self, task_status: trio.TaskStatus[None] | None) -> None:
         slot, kernel = self.slot, self.kernel
         context = _Context(kernel, slot.name, Metrics(slot.name))
+        kernel._chosen.pop(slot.name, None)
         async with self.choice.open(context) as part:
             slot.part, slot.state, slot.error, slot.opened_at = part, "open", "", clock.now()
             kernel._registries[slot.name] = context.metrics
@@ -327,7 +347,7 @@ class _Context:
         return found.part
 
     def choose(self, seam: str, name: str, config: Table, where: str) -> Choice:
-        return self.kernel.plugins.choose(seam, name, config, where)
+        return self.kernel.choose(self.name, seam, name, config, where)
 
     def offers(self, seam: str, name: str = "") -> list[Any]:
         return self.kernel.plugins.offers(seam, name)
