@@ -27,15 +27,15 @@ def _plugins(args: argparse.Namespace) -> int:
         for _, name, entry in (i for i in found.installed() if i[0] == seam):
             source = f"{entry.dist.name} {entry.dist.version}" if entry.dist else entry.value
             try:
-                providers = [p for p in found.offers(seam, name) if isinstance(p, Provider)]
+                offered = [p for p in found.offers(seam, name) if isinstance(p, Provider)]
             except KcoreError as e:
                 offers.append({"name": name, "from": source, "help": str(e), "inUse": False})
                 continue
-            for provider in providers or [Provider(name, lambda context, config: context)]:
-                if any(o["name"] == provider.name for o in offers):
-                    continue
-                used = provider.name in in_use.get(seam, ())
-                offers.append({"name": provider.name, "from": source, "help": provider.help, "inUse": used})
+            for title, help_line in [(p.name, p.help) for p in offered] or [(name, "")]:
+                if any(o["name"] == title for o in offers):
+                    continue  # one module may stand behind several entry points
+                used = title in in_use.get(seam, ())
+                offers.append({"name": title, "from": source, "help": help_line, "inUse": used})
         listed.append({"seam": seam, "help": help, "installed": offers})
     if args.output == "json":
         output.json(listed)

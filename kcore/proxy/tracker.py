@@ -1,0 +1,193 @@
+"""From Services and EndpointSlices to `Route`s, and from their changes to `Backend.apply`.
+
+Only services that changed are looked at again. Changes that arrive while a backend is busy are taken together in its
+next turn, so that a thousand changes cost a few turns, and the order of events does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from kcore import clock
+from kcore.client import Client
+from kcore.client.informer import Informer, Informers
+from kcore.metrics import Metrics
+from kcore.objects import Object, meta
+from kcore.objects.resources import ENDPOINTSLICES, SERVICES
+from kcore.proxy import Backend, Endpoint, Route
+
+SERVICE_NAME = "kubernetes.io/service-name"
+HEADLESS = "service.kubernetes.io/headless"
+SYNC_BUCKETS = tuple(0.001 * 2**i for i in range(15))  # upstream's: 1 ms, doubled
+
+
+class Tracker:
+    """Keeps one backend in step with the cluster. Made by `run`."""
+
+    def __init__(self, informers: Informers, backend: Backend, node: str, metrics: Metrics):
+        self._services: Informer = informers.get(SERVICES)
+        self._slices: Informer = informers.get(ENDPOINTSLICES)
+        self._slices.add_index("service", lambda s: [_service_of(s)])
+        self._backend, self._node = backend, node
+        self._routes: dict[str, Route] = {}
+        self._by_service: dict[str, tuple[str, ...]] = {}
+        self._dirty: set[str] = set()
+        self._wake = trio.Event()
+        self._idle = trio.Event()
+        self._seconds = metrics.histogram(
+            "kubeproxy_sync_proxy_rules_duration_seconds", "How long a turn took.", buckets=SYNC_BUCKETS
+        )
+        self._last = metrics.gauge(
+            "kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When the rules were last brought in step."
+        )
+
+    # --- kcore.proxy.Proxy ---
+
+    async def settled(self) -> None:
+        await self._services.synced.wait()
+        await self._slices.synced.wait()
+        await trio.lowlevel.checkpoint()
+        while self._dirty or not self._idle.is_set():
+            await self._idle.wait()
+            await trio.lowlevel.checkpoint()
+
+    def routes(self) -> Mapping[str, Route]:
+        return self._routes
+
+    def served(self, key: str) -> list[tuple[str, int]]:
+        return self._backend.served(self._routes[key])
+
+    def notes(self) -> list[str]:
+        notes = []
+        for key, route in sorted(self._routes.items()):
+            moved = sorted({port for _, port in self._backend.served(route)} - {route.port, route.node_port})
+            for port in moved:
+                notes.append(f"{key} is served at port {port}: this user may not listen on {route.port}")
+        return notes
+
+    # --- the loop ---
+
+    async def run(self) -> None:
+        self._services.on_change(lambda old, new: self._mark(meta.key(new or old or {})))
+        self._slices.on_change(lambda old, new: self._mark(*{_service_of(s) for s in (old, new) if s}))
+        await self._services.synced.wait()
+        await self._slices.synced.wait()
+        while True:
+            if not self._dirty:
+                self._idle.set()
+                await self._wake.wait()
+            self._wake = trio.Event()
+            self._idle = trio.Event()
+            dirty, self._dirty = self._dirty, set()
+            began = trio.current_time()
+            changed = self._changes(dirty)
+            if changed:
+                await self._backend.apply(changed)
+            self._seconds.observe(trio.current_time() - began)
+            self._last.set(clock.now())
+
+    def _mark(self, *services: str) -> None:
+        self._dirty.update(services)
+        self._wake.set()
+
+    def _changes(self, services: Iterable[str]) -> dict[str, Route | None]:
+        changed: dict[str, Route | None] = {}
+        for name in services:
+            wanted = {route.key: route for route in self._routes_of(name)}
+            for key in self._by_service.pop(name, ()):
+                if key not in wanted:
+                    del self._routes[key]
+                    changed[key] = None
+            for key, route in wanted.items():
+                if self._routes.get(key) != route:
+                    self._routes[key] = changed[key] = route
+            if wanted:
+                self._by_service[name] = tuple(wanted)
+        return changed
+
+    def _routes_of(self, name: str) -> Iterable[Route]:
+        service = self._services.get(name)
+        if service is None or meta.deleting(service):
+            return
+        spec = service["spec"]
+        addresses = _addresses(service)
+        if spec.get("type") == "ExternalName" or not addresses:
+            return
+        slices = self._slices.indexed("service", name)
+        affinity = 0
+        if spec.get("sessionAffinity") == "ClientIP":
+            affinity = spec.get("sessionAffinityConfig", {}).get("clientIP", {}).get("timeoutSeconds", 10800)
+        for port in spec.get("ports") or ():
+            endpoints = [e for s in slices for e in _endpoints(s, port)]
+            yield Route(
+                service=name,
+                port_name=port.get("name", ""),
+                protocol=port.get("protocol", "TCP"),
+                addresses=addresses,
+                port=port["port"],
+                node_port=port.get("nodePort", 0),
+                endpoints=self._choose(endpoints, spec.get("internalTrafficPolicy") == "Local"),
+                node_endpoints=self._choose(endpoints, spec.get("externalTrafficPolicy") == "Local"),
+                affinity_seconds=affinity,
+            )
+
+    def _choose(self, endpoints: list[_Found], local: bool) -> tuple[Endpoint, ...]:
+        if local and self._node:
+            endpoints = [e for e in endpoints if e.endpoint.node == self._node]
+        chosen = [e for e in endpoints if e.ready] or [e for e in endpoints if e.serving and e.terminating]
+        return tuple(sorted({e.endpoint for e in chosen}, key=lambda e: (e.address, e.port)))
+
+
+@attrs.frozen(slots=True)
+class _Found:
+    endpoint: Endpoint
+    ready: bool
+    serving: bool
+    terminating: bool
+
+
+def _service_of(slice: Object) -> str:
+    return f"{meta.namespace(slice)}/{meta.labels(slice).get(SERVICE_NAME, '')}"
+
+
+def _addresses(service: Object) -> tuple[str, ...]:
+    spec = service["spec"]
+    ips = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip and ip != "None"]
+    if not ips:
+        return ()  # headless: clients find the endpoints themselves
+    ips += spec.get("externalIPs") or []
+    ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
+    ips += [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP"]
+    return tuple(dict.fromkeys(ips))
+
+
+def _endpoints(slice: Object, service_port: Object) -> Iterable[_Found]:
+    """The endpoints of a slice for one port of the service: ports are matched by name and protocol."""
+    for port in slice.get("ports") or ():
+        same_name = (port.get("name") or "") == service_port.get("name", "")
+        if not same_name or port.get("protocol", "TCP") != service_port.get("protocol", "TCP") or not port.get("port"):
+            continue
+        for endpoint in slice.get("endpoints") or ():
+            conditions = endpoint.get("conditions") or {}
+            ready = conditions.get("ready") is not False
+            found = Endpoint(endpoint["addresses"][0], port["port"], endpoint.get("nodeName", ""))
+            yield _Found(
+                found, ready, conditions.get("serving", ready) is not False, bool(conditions.get("terminating"))
+            )
+
+
+@asynccontextmanager
+async def run(client: Client, backend: Backend, *, node: str, metrics: Metrics) -> AsyncIterator[Tracker]:
+    """Track with `backend` while the block runs. `node` is the node whose endpoints are local; "" when the
+    process serves all nodes, and then every endpoint is."""
+    async with trio.open_nursery() as nursery:
+        informers = Informers(client)
+        tracker = Tracker(informers, backend, node, metrics)
+        await nursery.start(informers.run)
+        nursery.start_soon(tracker.run)
+        yield tracker
+        nursery.cancel_scope.cancel()

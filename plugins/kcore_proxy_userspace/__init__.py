@@ -1,0 +1,45 @@
+"""The userspace proxy: listens on every service address itself, and copies bytes. Needs no root and no iptables.
+
+It suits service ranges inside 127.0.0.0/8, where Linux lets anybody bind any address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import attrs
+import trio
+
+from kcore import Context, Provider, hookimpl
+from kcore.proxy import Proxy, tracker
+
+
+@attrs.frozen
+class UserspaceConfig:
+    """Settings of the userspace proxy."""
+
+    node: str = ""
+    """The node whose endpoints are local, for traffic policies; empty: this process serves all nodes."""
+    udp_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+    """Seconds after which a silent UDP client is forgotten."""
+    max_connections: int = attrs.field(default=10000, validator=attrs.validators.ge(1))
+    """Connections that are open at once; more wait in the kernel's queue."""
+    port_offset: int = 8000
+    """What is added to a port below 1024 that this user may not listen on."""
+
+
+@asynccontextmanager
+async def open_userspace(context: Context, config: UserspaceConfig) -> AsyncIterator[Proxy]:
+    from kcore_proxy_userspace.backend import UserspaceBackend
+
+    async with trio.open_nursery() as nursery:
+        backend = UserspaceBackend(nursery, config, context.log, context.metrics)
+        async with tracker.run(context.client(), backend, node=config.node, metrics=context.metrics) as proxy:
+            yield proxy
+        nursery.cancel_scope.cancel()
+
+
+@hookimpl
+def kcore_proxy() -> list[Provider[Proxy]]:
+    return [Provider("userspace", open_userspace, UserspaceConfig, "Copies bytes itself; no root needed")]

@@ -1,0 +1,95 @@
+"""TCP: accept, connect to an endpoint, copy both ways until both sides have finished."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from kcore_proxy_userspace.balancer import Balancer
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
+
+CONNECT_SECONDS = (0.25, 0.5, 1.0, 2.0)
+"""How long each attempt at an endpoint may take; the last figure for all further ones (upstream's userspace proxy)."""
+PIECE = 65536
+
+
+async def serve_tcp(
+    sock: trio.socket.SocketType,
+    balancer: Balancer,
+    scope: trio.CancelScope,
+    connections: trio.Nursery,
+    limit: trio.CapacityLimiter,
+    gauge: Gauge,
+) -> None:
+    """Accept until `scope` is cancelled. Connections run in the nursery `connections`, and outlive the listener."""
+    listener = trio.SocketListener(sock)
+    with scope:
+        async with listener:
+            while True:
+                stream = await _accept(listener)
+                borrower = object()
+                try:
+                    await limit.acquire_on_behalf_of(borrower)
+                except BaseException:
+                    await trio.aclose_forcefully(stream)
+                    raise
+                connections.start_soon(_connection, stream, balancer, limit, borrower, gauge)
+
+
+async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
+    while True:
+        try:
+            return await listener.accept()
+        except OSError:  # out of descriptors, or the client has gone already: others may still be served
+            await trio.sleep(0.05)
+
+
+async def _connection(
+    stream: trio.SocketStream, balancer: Balancer, limit: trio.CapacityLimiter, borrower: object, gauge: Gauge
+) -> None:
+    gauge.inc()
+    try:
+        async with stream:
+            endpoint = await _connect(stream, balancer)
+            if endpoint is None:
+                return  # nobody is there: the client sees its connection closed
+            async with endpoint, trio.open_nursery() as nursery:
+                nursery.start_soon(_copy, stream, endpoint)
+                nursery.start_soon(_copy, endpoint, stream)
+    except* OSError:
+        pass  # one side has vanished while the connection was being made
+    finally:
+        limit.release_on_behalf_of(borrower)
+        gauge.dec()
+
+
+async def _connect(stream: trio.SocketStream, balancer: Balancer) -> trio.SocketStream | None:
+    client = stream.socket.getpeername()[0]
+    for attempt, endpoint in enumerate(balancer.candidates(client)):
+        sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in endpoint.address else trio.socket.AF_INET)
+        try:
+            with trio.fail_after(CONNECT_SECONDS[min(attempt, len(CONNECT_SECONDS) - 1)]):
+                await sock.connect((endpoint.address, endpoint.port))
+        except (OSError, trio.TooSlowError):
+            sock.close()  # it is going away, and the news has not reached us: the next one
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            balancer.remember(client, endpoint)
+            return trio.SocketStream(sock)
+    return None
+
+
+async def _copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:
+    """Copy until the source ends, then tell the sink: the other direction may go on (half-closed connections)."""
+    try:
+        while piece := await source.receive_some(PIECE):
+            await sink.send_all(piece)
+        await sink.send_eof()
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        await trio.aclose_forcefully(source)
+        await trio.aclose_forcefully(sink)
