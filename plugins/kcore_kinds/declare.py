@@ -117,9 +117,7 @@ class Builtin(Strategy):
 
 
 def field(path: str) -> Callable[[Object], str]:
-    (
-        """Reads a dotted path as a field selector sees it: "" for what is missing, ``true`` and ``false`` for booleans.""",
-    )
+    """Reads a dotted path as a field selector sees it: "" for what is missing, ``true`` or ``false`` for booleans."""
     parts = path.split(".")
 
     def read(obj: Object) -> str:
