@@ -66,7 +66,9 @@ class Group:
         `status`, `generation` and `names` complete the strategy: has it the subresource, does it count generations,
         and the rule for names.
         """
+        definition = f"io.k8s.{self._package}.{kind}"
         rules = strategy or Builtin()
+        rules.definition = definition
         rules.has_status, rules.has_generation, rules.names = status, generation, names
         subs = list(subresources)
         if status:
@@ -75,7 +77,6 @@ class Group:
             subs.append(
                 Subresource("scale", "Scale", STATUS, group="autoscaling", version="v1", namespaced=namespaced)
             )
-        definition = f"io.k8s.{self._package}.{kind}"
         declared = Kind(
             self.group,
             self.version,
@@ -111,6 +112,17 @@ class Builtin(Strategy):
     """The strategy of a built-in kind. `Group.serve` completes it with what its declaration says."""
 
     names: NameRule = staticmethod(dns_subdomain)
+    definition: str = ""
+
+    def default(self, obj: Object) -> None:
+        """Bring the object into Go's form, then fill in what the kind fills in. Its shape has been checked."""
+        from kcore_kinds import bundle, golang
+
+        golang.normalise(obj, bundle.schema(self.definition))
+        self.fill(obj)
+
+    def fill(self, obj: Object) -> None:
+        """The kind's own defaults, on an object in Go's form."""
 
     def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
         return self.names(name, prefix=prefix)
