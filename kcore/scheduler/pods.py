@@ -1,0 +1,230 @@
+"""`PodInfo`: what scheduling reads of a pod, parsed once.
+
+What every policy needs of every pod is computed when the view is made; what few pods have (affinity, spreading,
+host ports) when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from kcore import clock
+from kcore.objects import Object, quantity
+from kcore.scheduler import terms
+from kcore.scheduler.terms import AffinityTerm, NodeTerm, PreferredNodeTerm, SpreadConstraint, Toleration
+
+DEFAULT_CPU = 100
+"""Millicores that scoring assumes of a container that asks for none."""
+DEFAULT_MEMORY = 200 * 1024 * 1024
+"""Bytes that scoring assumes of a container that asks for none."""
+MAX = 2**62
+"""No amount is taken for more than this, so that sums stay within 64 bits."""
+
+_NONE: dict[str, Any] = {}
+
+
+class PodInfo:
+    """A read-only view of one version of a pod. Make a new one when the pod has changed."""
+
+    def __init__(self, obj: Object) -> None:
+        meta, spec = obj["metadata"], obj["spec"]
+        self.obj = obj
+        self.name: str = meta["name"]
+        self.namespace: str = meta.get("namespace", "")
+        self.key = f"{self.namespace}/{self.name}"
+        self.uid: str = meta.get("uid", "")
+        self.labels: Mapping[str, str] = meta.get("labels") or _NONE
+        self.annotations: Mapping[str, str] = meta.get("annotations") or _NONE
+        self.deleting = "deletionTimestamp" in meta
+        self.spec: Mapping[str, Any] = spec
+        self.node: str = spec.get("nodeName") or ""
+        """The node it is bound to; "" while it is pending."""
+        self.priority: int = spec.get("priority") or 0
+        self.scheduler_name: str = spec.get("schedulerName") or "default-scheduler"
+        self.gates: tuple[str, ...] = tuple(g["name"] for g in spec.get("schedulingGates") or ())
+        self.nominated: str = (obj.get("status") or _NONE).get("nominatedNodeName") or ""
+        """The node that preemption has made room on."""
+        self.requests: Mapping[str, int] = _requests(spec, 0, 0)
+        """By resource: millicores for cpu, bytes or whole units for the rest. A pod needs one of ``pods``."""
+        self.columns: Any = None
+        """The table's cache of `requests` as a vector; nobody else's business."""
+        affinity = spec.get("affinity") or _NONE
+        self._node_affinity: Mapping[str, Any] = affinity.get("nodeAffinity") or _NONE
+        self._pod_affinity: Mapping[str, Any] = affinity.get("podAffinity") or _NONE
+        self._pod_anti_affinity: Mapping[str, Any] = affinity.get("podAntiAffinity") or _NONE
+        self.has_affinity = bool(self._pod_affinity or self._pod_anti_affinity)
+
+    def __repr__(self) -> str:
+        return f"PodInfo({self.key})"
+
+    @cached_property
+    def assumed(self) -> tuple[int, int]:
+        """(millicores, bytes) that scoring reckons with: what is asked for, or a default where nothing is."""
+        amounts = _requests(self.spec, DEFAULT_CPU, DEFAULT_MEMORY)
+        return amounts.get("cpu", 0), amounts.get("memory", 0)
+
+    @cached_property
+    def best_effort(self) -> bool:
+        """It asks for neither cpu nor memory."""
+        return not self.requests.get("cpu") and not self.requests.get("memory")
+
+    @cached_property
+    def tolerations(self) -> tuple[Toleration, ...]:
+        return terms.tolerations(dict(self.spec))
+
+    @cached_property
+    def node_selector(self) -> tuple[tuple[str, str], ...]:
+        return tuple((self.spec.get("nodeSelector") or _NONE).items())
+
+    @cached_property
+    def required_nodes(self) -> tuple[NodeTerm, ...] | None:
+        """Node affinity: any of these must match; None: there is none, all nodes match."""
+        return terms.node_terms(self._node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
+
+    @cached_property
+    def preferred_nodes(self) -> tuple[PreferredNodeTerm, ...]:
+        preferred = self._node_affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        return tuple(PreferredNodeTerm(p["weight"], terms.node_term(p["preference"])) for p in preferred)
+
+    @cached_property
+    def affinity(self) -> tuple[AffinityTerm, ...]:
+        """Required pod affinity."""
+        return self._required(self._pod_affinity)
+
+    @cached_property
+    def anti_affinity(self) -> tuple[AffinityTerm, ...]:
+        """Required pod anti-affinity."""
+        return self._required(self._pod_anti_affinity)
+
+    @cached_property
+    def preferred_affinity(self) -> tuple[AffinityTerm, ...]:
+        return self._preferred(self._pod_affinity, 1)
+
+    @cached_property
+    def preferred_anti_affinity(self) -> tuple[AffinityTerm, ...]:
+        """With negative weights."""
+        return self._preferred(self._pod_anti_affinity, -1)
+
+    @cached_property
+    def spread(self) -> tuple[SpreadConstraint, ...]:
+        constraints = self.spec.get("topologySpreadConstraints") or ()
+        return tuple(terms.spread_constraint(c, self.labels) for c in constraints)
+
+    @cached_property
+    def host_ports(self) -> tuple[tuple[str, int, str], ...]:
+        """(protocol, port, address) of every host port; the address 0.0.0.0 stands for all."""
+        out = []
+        containers = list(self.spec["containers"])
+        containers += [c for c in self.spec.get("initContainers") or () if c.get("restartPolicy") == "Always"]
+        for container in containers:
+            for port in container.get("ports") or ():
+                if port.get("hostPort"):
+                    out.append((port.get("protocol") or "TCP", port["hostPort"], port.get("hostIP") or "0.0.0.0"))
+        return tuple(out)
+
+    @cached_property
+    def images(self) -> tuple[str, ...]:
+        """The images of its containers and init containers, with a tag."""
+        containers = [*self.spec["containers"], *(self.spec.get("initContainers") or ())]
+        return tuple(with_tag(c["image"]) for c in containers if c.get("image"))
+
+    @cached_property
+    def claims(self) -> tuple[str, ...]:
+        """Names of its PersistentVolumeClaims, those of ephemeral volumes included."""
+        out = []
+        for volume in self.spec.get("volumes") or ():
+            if "persistentVolumeClaim" in volume:
+                out.append(volume["persistentVolumeClaim"]["claimName"])
+            elif "ephemeral" in volume:
+                out.append(f"{self.name}-{volume['name']}")
+        return tuple(out)
+
+    @cached_property
+    def created(self) -> float:
+        """Epoch seconds; 0 if unknown."""
+        return _time(self.obj["metadata"].get("creationTimestamp"))
+
+    @cached_property
+    def started(self) -> float:
+        """Epoch seconds of ``status.startTime``; infinity while the kubelet has not seen it."""
+        return _time((self.obj.get("status") or _NONE).get("startTime")) or float("inf")
+
+    def _required(self, affinity: Mapping[str, Any]) -> tuple[AffinityTerm, ...]:
+        found = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+        return tuple(terms.affinity_term(t, self.namespace, self.labels) for t in found)
+
+    def _preferred(self, affinity: Mapping[str, Any], sign: int) -> tuple[AffinityTerm, ...]:
+        found = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        return tuple(
+            terms.affinity_term(p["podAffinityTerm"], self.namespace, self.labels, sign * p["weight"]) for p in found
+        )
+
+
+def with_tag(image: str) -> str:
+    """``nginx`` -> ``nginx:latest``: how nodes name what they hold."""
+    last = image.rpartition("/")[2]
+    return image if ":" in last or "@" in last else f"{image}:latest"
+
+
+def amount(resource: str, text: Any) -> int:
+    """Millicores for cpu, whole units for everything else."""
+    n = quantity.milli(text) if resource == "cpu" else quantity.value(text)
+    return min(n, MAX)
+
+
+def _requests(spec: Mapping[str, Any], default_cpu: int, default_memory: int) -> dict[str, int]:
+    """The pod's effective requests: containers and sidecars together, or the biggest start-up moment if that is
+    more, plus overhead (https://kubernetes.io/docs/concepts/workloads/pods/sidecar-containers/)."""
+    total: dict[str, int] = {}
+    for container in spec["containers"]:
+        _add(total, _of_container(container, default_cpu, default_memory))
+    if init := spec.get("initContainers"):
+        total = _with_init(total, init, default_cpu, default_memory)
+    pod_level = (spec.get("resources") or _NONE).get("requests")
+    if pod_level:
+        total.update({name: amount(name, text) for name, text in pod_level.items()})
+    overhead = spec.get("overhead")
+    if overhead:
+        _add(total, {name: amount(name, text) for name, text in overhead.items()})
+    total["pods"] = 1
+    return total
+
+
+def _with_init(total: dict[str, int], init: list[Object], default_cpu: int, default_memory: int) -> dict[str, int]:
+    sidecars: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in init:
+        own = _of_container(container, default_cpu, default_memory)
+        if container.get("restartPolicy") == "Always":
+            _add(total, own)
+            _add(sidecars, own)
+            own = sidecars
+        else:
+            own = dict(own)
+            _add(own, sidecars)
+        for name, n in own.items():
+            peak[name] = max(peak.get(name, 0), n)
+    for name, n in peak.items():
+        total[name] = max(total.get(name, 0), n)
+    return total
+
+
+def _of_container(container: Object, default_cpu: int, default_memory: int) -> dict[str, int]:
+    requests = (container.get("resources") or _NONE).get("requests")
+    out = {name: amount(name, text) for name, text in requests.items()} if requests else {}
+    if default_cpu and not out.get("cpu"):
+        out["cpu"] = default_cpu
+    if default_memory and not out.get("memory"):
+        out["memory"] = default_memory
+    return out
+
+
+def _add(total: dict[str, int], more: Mapping[str, int]) -> None:
+    for name, n in more.items():
+        total[name] = total.get(name, 0) + n
+
+
+def _time(text: str | None) -> float:
+    return clock.parse(text) if text else 0.0
