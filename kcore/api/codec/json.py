@@ -18,9 +18,7 @@ from kcore.objects import Object
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _SURROGATES = re.compile("[\ud800-\udfff]")
-_TYPE_META = (
-    r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'  # Go's words
-)
+_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'  # Go's words
 
 
 def encode(obj: Any) -> bytes:

@@ -182,7 +182,7 @@ class _Build:
         out: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, item in node.value:
-            if key.tag == "?" and key.value == "<<" or key.tag == "tag:yaml.org,2002:merge":
+            if (key.tag == "?" and key.value == "<<") or key.tag == "tag:yaml.org,2002:merge":
                 for source in reversed(item.value) if item.id == "sequence" else [item]:
                     if source.id != "mapping":
                         raise _Problem("map merge requires map or sequence of maps as the value")

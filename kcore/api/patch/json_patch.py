@@ -38,7 +38,9 @@ def apply(doc: Any, operations: Any) -> Any:
     budget = [MAX_COPY_BYTES]
     for operation in operations:
         if not isinstance(operation, dict):
-            raise malformed("error decoding patch: json: cannot unmarshal value into Go value of type jsonpatch.Operation")
+            raise malformed(
+                "error decoding patch: json: cannot unmarshal value into Go value of type jsonpatch.Operation"
+            )
         run = _RUN.get(operation.get("op", ""))
         path = operation.get("path")
         if run is None or not isinstance(path, str):
