@@ -7,8 +7,8 @@
         config = RedisConfig(database=7)
 
 with pytest-trio installed and ``trio_mode = true`` in pytest's settings. A store that keeps what it holds when it is
-closed takes `DurableStoreConformance`. Every test opens the store anew in a directory of its own (`TestContext`), where
-it must be empty.
+closed takes `DurableStoreConformance`. Every test opens the store anew in a directory of its own (`TestContext`),
+where it must be empty.
 """
 
 from __future__ import annotations
