@@ -1,9 +1,10 @@
 """What Go knows of every built-in type: its fields' numbers, types, and how they behave when they are empty.
 
-``_fields.json`` holds it in short form, one message a line. A field is ``number jsonName type flags``; a type is a scalar
-or ``package.Message`` with the package's index; a map's is ``key/value``. Flags: ``r`` repeated, ``m`` map, ``e`` left out
-of JSON when empty, ``z`` left out when the zero value, ``p`` a pointer (absent when nil), ``i`` its members stand in
-the parent JSON object. The protobuf codec reads the numbers, the typed decoder (`kcore.api.typed`) the rest.
+``_fields.json`` holds it in short form, one message a line. A field is ``number jsonName type flags``; a type is a
+scalar or ``package.Message`` with the package's index; a map's is ``key/value``. Flags: ``r`` repeated, ``m`` map,
+``e`` left out of JSON when empty, ``z`` left out when the zero value, ``p`` a pointer (absent when nil), ``i`` its
+members stand in the parent JSON object. The protobuf codec reads the numbers, the typed decoder (`kcore.api.typed`)
+the rest.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """JSON objects, read and refused as Go's decoder (sigs.k8s.io/json) does.
 
-Reading is msgspec's; only a body that msgspec refuses is looked at again, to accept the little that Go accepts beyond it
-(bytes that are no UTF-8, lone surrogates) and to find Go's sentence for the rest.
+Reading is msgspec's; only a body that msgspec refuses is looked at again, to accept the little that Go accepts
+beyond it (bytes that are no UTF-8, lone surrogates) and to find Go's sentence for the rest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ from kcore.objects import Object
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _SURROGATES = re.compile("[\ud800-\udfff]")
+<<<<<<< HEAD
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'  # Go's words
+=======
+# Go's words for what it reads first of any object
+_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
+>>>>>>> codec
 
 
 def encode(obj: Any) -> bytes:
@@ -207,7 +212,8 @@ def _quote(char: str) -> str:
     if char == '"':
         return "'\"'"
     special = {"\n": r"\n", "\r": r"\r", "\t": r"\t", "\\": r"\\"}
-    return f"'{special.get(char, char if char.isprintable() else f'\\x{ord(char):02x}')}'"
+    plain = char if char.isprintable() else f"\\x{ord(char):02x}"
+    return f"'{special.get(char, plain)}'"
 
 
 # --- strict decoding -----------------------------------------------------------------------------

@@ -1,8 +1,9 @@
 """YAML objects, read as kubectl and kube-apiserver read them (sigs.k8s.io/yaml, which is go-yaml 2).
 
-That is YAML 1.1 with differences: ``y``, ``yes`` and ``on`` are true; ``0644``, ``0o644`` and ``0x1a4`` are integers, as are
-floats without a fraction; times and ``1:30`` are strings; keys are always strings; of two equal keys the last
-counts. An alias is a copy, so that no two places of an object ever share a dict; what that may grow to is bounded.
+That is YAML 1.1 with differences: ``y``, ``yes`` and ``on`` are true; ``0644``, ``0o644`` and ``0x1a4`` are
+integers, as are floats without a fraction; times and ``1:30`` are strings; keys are always strings; of two equal
+keys the last counts. An alias is a copy, so that no two places of an object ever share a dict; what that may grow to
+is bounded.
 """
 
 from __future__ import annotations
@@ -152,7 +153,7 @@ class _Build:
         self.open: set[int] = set()  # ids of the nodes around the one being built
         self.expanded = 0
 
-    def value(self, node: yaml.Node, depth: int) -> Any:
+    def value(self, node: Any, depth: int) -> Any:
         self._count(node)
         if node.id == "scalar":
             return _scalar(node)
@@ -178,7 +179,7 @@ class _Build:
         if self.made > _MAX_NODES or self.expanded > _MAX_EXPANSION:
             raise _Problem("document contains excessive aliasing")
 
-    def _mapping(self, node: yaml.Node, depth: int) -> dict[str, Any]:
+    def _mapping(self, node: Any, depth: int) -> dict[str, Any]:
         out: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key, item in node.value:
@@ -191,7 +192,7 @@ class _Build:
             out[self._key(key)] = self.value(item, depth + 1)
         return {**merged, **out} if merged else out
 
-    def _key(self, node: yaml.Node) -> str:
+    def _key(self, node: Any) -> str:
         if node.id != "scalar":
             raise _Problem(f"invalid map key: {node.id}")
         self._count(node)

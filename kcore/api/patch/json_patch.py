@@ -1,6 +1,7 @@
 """JSON Patch (RFC 6902), with the liberties of the library that upstream uses (evanphx/json-patch 4).
 
-``replace`` of a missing member adds it, a negative index counts from the end (``-1`` is the last element), ``01`` is one.
+``replace`` of a missing member adds it, a negative index counts from the end (``-1`` is the last element), ``01`` is
+one.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class _Miss(Exception):
 def apply(doc: Any, operations: Any) -> Any:
     """`doc` after all operations; `doc` itself may be left half changed when an error is raised.
 
-    Raises BadRequest for what is no JSON Patch, RequestEntityTooLarge for too many operations, Invalid (422) for one that
-    cannot be carried out.
+    Raises BadRequest for what is no JSON Patch, RequestEntityTooLarge for too many operations, Invalid (422) for one
+    that cannot be carried out.
     """
     if not isinstance(operations, list):
         kind = "object" if isinstance(operations, dict) else "value"
