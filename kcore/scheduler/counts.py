@@ -13,12 +13,11 @@ from typing import Generic, TypeVar
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
 
+from kcore.scheduler.arrays import Ints
 from kcore.scheduler.pods import PodInfo
 from kcore.scheduler.terms import AffinityTerm, PodTerm
 
-Ints = NDArray[np.int64]
 T = TypeVar("T")
 
 LIMIT = 4096

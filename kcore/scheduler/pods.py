@@ -26,7 +26,7 @@ _NONE: dict[str, Any] = {}
 
 
 class PodInfo:
-    """A read-only view of one version of a pod. Make a new one when the pod has changed."""
+    """A read-only view of a pod. When more than its status has changed there is a new one."""
 
     def __init__(self, obj: Object) -> None:
         meta, spec = obj["metadata"], obj["spec"]
@@ -58,6 +58,11 @@ class PodInfo:
 
     def __repr__(self) -> str:
         return f"PodInfo({self.key})"
+
+    def renew(self, obj: Object) -> None:
+        """A newer version of the pod that differs in nothing but its status."""
+        self.obj = obj
+        self.__dict__.pop("started", None)
 
     @cached_property
     def assumed(self) -> tuple[int, int]:
@@ -160,6 +165,16 @@ class PodInfo:
         return tuple(
             terms.affinity_term(p["podAffinityTerm"], self.namespace, self.labels, sign * p["weight"]) for p in found
         )
+
+
+def same_but_status(old: Object, new: Object) -> bool:
+    """Two versions of one pod differ in nothing that scheduling counts. The generation tells of the spec; the API
+    leaves it alone when a pod is bound, and the node of a pod is not compared here."""
+    a, b = old["metadata"], new["metadata"]
+    if a.get("labels") != b.get("labels") or ("deletionTimestamp" in a) != ("deletionTimestamp" in b):
+        return False
+    generation = a.get("generation")
+    return generation is not None and bool(generation == b.get("generation"))
 
 
 def with_tag(image: str) -> str:

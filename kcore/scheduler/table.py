@@ -23,12 +23,10 @@ from numpy.typing import NDArray
 
 from kcore.objects import Object
 from kcore.scheduler import terms
-from kcore.scheduler.counts import Ints, PodCounts, Query
+from kcore.scheduler.arrays import Bools, Ints
+from kcore.scheduler.counts import PodCounts, Query
 from kcore.scheduler.pods import PodInfo, amount, with_tag
 from kcore.scheduler.terms import AffinityTerm, PodTerm, Taint
-
-Bools = NDArray[np.bool_]
-Ids = NDArray[np.int64]
 
 CPU, MEMORY, STORAGE, PODS = 0, 1, 2, 3
 """Where the resources that every node has stand in `allocatable` and `requested`."""
@@ -42,7 +40,7 @@ NOTHING_NEW: frozenset[str] = frozenset()
 class Labels:
     """One label of all nodes. `ids` numbers its values from 1 on, 0 where a node has none of that name."""
 
-    ids: Ids
+    ids: Ints
     values: tuple[str, ...] | list[str]  # by id; values[0] is ""
     _index: dict[str, int]
 
@@ -116,7 +114,7 @@ class NodeTable:
     """False for holes."""
     unschedulable: Bools
     """``spec.unschedulable``: the node is cordoned."""
-    taint_ids: Ids
+    taint_ids: Ints
     """Which of `taint_sets` each node has; 0 for none."""
     allocatable: Ints
     """[resource, row]: millicores of cpu, whole units of everything else."""
