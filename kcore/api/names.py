@@ -9,7 +9,7 @@ _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-
 
 
 def _too_long(limit: int) -> str:
-    return f"must be no more than {limit} bytes"
+    return f"must be no more than {limit} characters"
 
 
 def _trim(name: str, prefix: bool) -> str:
@@ -35,9 +35,18 @@ def dns_label(name: str, *, prefix: bool = False) -> list[str]:
     name = _trim(name, prefix)
     problems = [_too_long(63)] if len(name) > 63 else []
     if not _LABEL.fullmatch(name):
+        if _SUBDOMAIN.fullmatch(name):
+            return [*problems, "must not contain dots"]
         problems.append(
             "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start "
             "and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
             "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
         )
     return problems
+
+
+def path_segment(name: str, *, prefix: bool = False) -> list[str]:
+    """What can stand between two slashes of a URL: the rule for RBAC objects and other names with colons."""
+    if not prefix and name in (".", ".."):
+        return [f"may not be '{name}'"]
+    return [f"may not contain '{bad}'" for bad in ("/", "%") if bad in name]

@@ -51,6 +51,31 @@ def milli(text: str | int | float) -> int:
     return int((parse(text) * 1000).to_integral_value(ROUND_CEILING))
 
 
+@lru_cache(maxsize=4096)
+def canonical(text: str | int | float) -> str:
+    """The text as a server writes it: no fraction, the largest suffix that keeps it whole, in the family it came in.
+
+    ``0.5`` -> ``500m``, ``1024Mi`` -> ``1Gi``, ``1000`` -> ``1k``, ``1e3`` -> ``1e3``. Raises ValueError.
+    """
+    exact, source = parse(text), str(text)
+    if source.endswith("i") and abs(exact) >= 1024:
+        return format_binary(int(exact.to_integral_value(ROUND_CEILING)))
+    number = exact.scaleb(9).to_integral_value(ROUND_CEILING).scaleb(-9)  # nothing is smaller than a nano
+    if not number:
+        return "0"
+    power = int(number.normalize().as_tuple().exponent)
+    power -= power % 3
+    mantissa = int(number.scaleb(-power))
+    if "e" in source or ("E" in source and not source.endswith(("E", "Ei"))):
+        return f"{mantissa}e{power}" if power else str(mantissa)
+    if power > 18:
+        mantissa, power = int(number.scaleb(-18)), 18
+    return f"{mantissa}{_DECIMAL[power]}"
+
+
+_DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+
+
 def format_milli(milli: int) -> str:
     """The canonical text of so many thousandths."""
     return str(milli // 1000) if milli % 1000 == 0 else f"{milli}m"

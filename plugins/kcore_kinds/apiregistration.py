@@ -1,0 +1,26 @@
+"""apiregistration.k8s.io: which server answers for which API group."""
+
+from __future__ import annotations
+
+from kcore_kinds.declare import Builtin, Group, Object
+from kcore_kinds.podspec import missing
+
+
+class APIServiceStrategy(Builtin):
+    def fill(self, obj: Object) -> None:
+        if obj["spec"].get("service"):
+            missing(obj["spec"]["service"], {"port": 443})
+
+
+group = Group("apiregistration.k8s.io", package="kube-aggregator.pkg.apis.apiregistration.v1")
+group.serve(
+    "APIService",
+    "apiservices",
+    strategy=APIServiceStrategy(),
+    hash="InPBPD7+PqM=",
+    namespaced=False,
+    category="api-extensions",
+    status=True,
+)
+
+KINDS = group.kinds

@@ -1,0 +1,154 @@
+"""How the group modules of this package say what they serve: a line or two for each resource.
+
+    apps = Group("apps")
+    apps.serve("Deployment", "deployments", hash="8aSe+NMegvE=", short="deploy", status=True, scale=ScalePaths(),)
+
+Names of definitions and of protobuf messages follow from group, version and kind, as they do upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from kcore.api.kinds import Column, Kind, ScalePaths, Strategy, Subresource
+from kcore.api.names import dns_subdomain
+from kcore.api.schema import Schema
+
+Object = dict[str, Any]
+
+
+class NameRule(Protocol):
+    """Why a name is no good; [] if it is fine. With `prefix` it is one that five characters will follow."""
+
+    def __call__(self, name: str, *, prefix: bool = False) -> list[str]: ...
+
+
+Selectable = dict[str, Callable[[Object], str]]
+
+ALL = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
+STATUS = ("get", "patch", "update")
+PROXY = ("create", "delete", "get", "patch", "update")
+
+
+class Group:
+    """One version of one API group; collects the kinds that `serve` declares."""
+
+    def __init__(self, group: str, version: str = "v1", *, package: str = ""):
+        self.group, self.version = group, version
+        # the part of the Go package path between "io.k8s." and the kind
+        self._package = package or f"api.{group.partition('.')[0] or 'core'}.{version}"
+        self.kinds: list[Kind] = []
+
+    def serve(
+        self,
+        kind: str,
+        plural: str,
+        *,
+        hash: str = "",
+        namespaced: bool = True,
+        short: str = "",
+        category: str = "",
+        verbs: tuple[str, ...] = ALL,
+        status: bool = False,
+        generation: bool = False,
+        names: NameRule = dns_subdomain,
+        scale: ScalePaths | None = None,
+        subresources: tuple[Subresource, ...] = (),
+        strategy: Builtin | None = None,
+        columns: tuple[Column, ...] = (),
+        selectable: Selectable | None = None,
+        virtual: bool = False,
+        **more: Any,
+    ) -> Kind:
+        """Declare a resource. `hash` is the storage version hash, `short` its short names, separated by blanks.
+
+        `status`, `generation` and `names` complete the strategy: has it the subresource, does it count generations,
+        and the rule for names.
+        """
+        definition = f"io.k8s.{self._package}.{kind}"
+        rules = strategy or Builtin()
+        rules.definition = definition
+        rules.has_status, rules.has_generation, rules.names = status, generation, names
+        subs = list(subresources)
+        if status:
+            subs.append(Subresource("status", kind, STATUS, namespaced=namespaced))
+        if scale:
+            subs.append(
+                Subresource("scale", "Scale", STATUS, group="autoscaling", version="v1", namespaced=namespaced)
+            )
+        declared = Kind(
+            self.group,
+            self.version,
+            kind,
+            plural,
+            namespaced=namespaced,
+            singular=kind.lower(),
+            verbs=verbs,
+            short_names=tuple(short.split()),
+            categories=(category,) if category else (),
+            subresources={s.name: s for s in sorted(subs, key=lambda s: s.name)},
+            strategy=rules,
+            schema_source=lambda: _schema(definition),
+            columns=columns,
+            selectable=selectable or {},
+            storage_version_hash=hash,
+            scale=scale,
+            message=f"k8s.io.{self._package.replace('-', '_')}.{kind}",
+            virtual=virtual,
+            **more,
+        )
+        self.kinds.append(declared)
+        return declared
+
+
+def _schema(definition: str) -> Schema:
+    from kcore_kinds import bundle
+
+    return bundle.schema(definition)
+
+
+class Builtin(Strategy):
+    """The strategy of a built-in kind. `Group.serve` completes it with what its declaration says."""
+
+    returns_deleted = False  # DELETE answers with the object, not with a Status
+    orphans_by_default = False  # DELETE without propagationPolicy leaves dependents alone
+    names: NameRule = staticmethod(dns_subdomain)
+    definition: str = ""
+
+    def default(self, obj: Object) -> None:
+        """Bring the object into Go's form, then fill in what the kind fills in. Its shape has been checked."""
+        from kcore_kinds import bundle, golang
+
+        golang.normalise(obj, bundle.schema(self.definition))
+        self.fill(obj)
+
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        obj.get("metadata", {}).pop("selfLink", None)  # once written by servers, ignored ever since
+
+    def fill(self, obj: Object) -> None:
+        """The kind's own defaults, on an object in Go's form."""
+
+    def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
+        return self.names(name, prefix=prefix)
+
+
+def field(path: str) -> Callable[[Object], str]:
+    """Reads a dotted path as a field selector sees it: "" for what is missing, ``true`` or ``false`` for booleans."""
+    parts = path.split(".")
+
+    def read(obj: Object) -> str:
+        at: Any = obj
+        for part in parts:
+            at = at.get(part) if isinstance(at, dict) else None
+        if isinstance(at, bool):
+            return "true" if at else "false"
+        return "" if at is None else str(at)
+
+    return read
+
+
+def fields(*paths: str) -> Selectable:
+    """Selectable fields that are read where their names say."""
+    return {path: field(path) for path in paths}
