@@ -1,0 +1,212 @@
+"""JSON Patch (RFC 6902), with the liberties of the library that upstream uses (evanphx/json-patch 4).
+
+``replace`` of a missing member adds it, a negative index counts from the end (``-1`` is the last element), ``01`` is
+one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from kcore.api.patch import malformed, rejected
+from kcore.errors import RequestEntityTooLarge
+
+MAX_OPERATIONS = 10_000
+MAX_COPY_BYTES = 3 * 1024 * 1024  # what all ``copy`` operations of a patch may add together
+
+
+class _Miss(Exception):
+    """An operation's target is not there, or a test failed."""
+
+
+def apply(doc: Any, operations: Any) -> Any:
+    """`doc` after all operations; `doc` itself may be left half changed when an error is raised.
+
+    Raises BadRequest for what is no JSON Patch, RequestEntityTooLarge for too many operations, Invalid (422) for one
+    that cannot be carried out.
+    """
+    if not isinstance(operations, list):
+        kind = "object" if isinstance(operations, dict) else "value"
+        raise malformed(f"error decoding patch: json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch")
+    if len(operations) > MAX_OPERATIONS:
+        raise RequestEntityTooLarge(
+            f"The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {len(operations)}"
+        )
+    budget = [MAX_COPY_BYTES]
+    for operation in operations:
+        if not isinstance(operation, dict):
+            raise malformed(
+                "error decoding patch: json: cannot unmarshal value into Go value of type jsonpatch.Operation"
+            )
+        run = _RUN.get(operation.get("op", ""))
+        path = operation.get("path")
+        if run is None or not isinstance(path, str):
+            raise rejected()
+        try:
+            doc = run(doc, _split(path), operation, budget)
+        except _Miss:
+            raise rejected() from None
+    return doc
+
+
+def _split(path: str) -> list[str]:
+    if path == "":
+        return []
+    if path[0] != "/":
+        raise rejected()
+    parts = path[1:].split("/")
+    return [p.replace("~1", "/").replace("~0", "~") for p in parts] if "~" in path else parts
+
+
+def _index(key: str, length: int) -> int:
+    """The position `key` names in a list where positions run from 0 to `length` - 1."""
+    try:
+        i = int(key)
+    except ValueError:
+        raise _Miss from None
+    if not key.lstrip("+-").isascii() or "_" in key or key.strip() != key:
+        raise _Miss
+    if i < 0:
+        i += length
+    if not 0 <= i < length:
+        raise _Miss
+    return i
+
+
+def _step(at: Any, key: str) -> Any:
+    if type(at) is dict:
+        if key not in at:
+            raise _Miss
+        return at[key]
+    if type(at) is list:
+        return at[_index(key, len(at))]
+    raise _Miss
+
+
+def _parent(doc: Any, parts: list[str]) -> Any:
+    for key in parts[:-1]:
+        doc = _step(doc, key)
+    if type(doc) is not dict and type(doc) is not list:
+        raise _Miss
+    return doc
+
+
+def _put(doc: Any, parts: list[str], value: Any) -> Any:
+    if not parts:
+        return value
+    parent, key = _parent(doc, parts), parts[-1]
+    if type(parent) is dict:
+        parent[key] = value
+    elif key == "-":
+        parent.append(value)
+    else:
+        parent.insert(_index(key, len(parent) + 1), value)
+    return doc
+
+
+def _take(doc: Any, parts: list[str]) -> Any:
+    if not parts:
+        raise _Miss
+    parent, key = _parent(doc, parts), parts[-1]
+    if type(parent) is dict:
+        if key not in parent:
+            raise _Miss
+        return parent.pop(key)
+    return parent.pop(_index(key, len(parent)))
+
+
+def _get(doc: Any, parts: list[str]) -> Any:
+    for key in parts:
+        doc = _step(doc, key)
+    return doc
+
+
+def _value(operation: dict[str, Any]) -> Any:
+    if "value" not in operation:
+        return None
+    return operation["value"]
+
+
+def _add(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
+    return _put(doc, parts, copy.deepcopy(_value(operation)))
+
+
+def _remove(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
+    _take(doc, parts)
+    return doc
+
+
+def _replace(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
+    value = copy.deepcopy(_value(operation))
+    if not parts:
+        return value
+    parent, key = _parent(doc, parts), parts[-1]
+    if type(parent) is dict:
+        parent[key] = value
+    else:
+        parent[_index(key, len(parent))] = value
+    return doc
+
+
+def _from(operation: dict[str, Any]) -> list[str]:
+    source = operation.get("from")
+    if not isinstance(source, str):
+        raise _Miss
+    return _split(source)
+
+
+def _move(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
+    source = _from(operation)
+    if parts[: len(source)] == source and len(parts) > len(source):
+        raise _Miss  # into itself
+    if parts == source:
+        _get(doc, source)
+        return doc
+    return _put(doc, parts, _take(doc, source))
+
+
+def _copy(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
+    value = copy.deepcopy(_get(doc, _from(operation)))
+    budget[0] -= len(msgspec.json.encode(value))
+    if budget[0] < 0:
+        raise _Miss
+    return _put(doc, parts, value)
+
+
+def _test(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
+    wanted = _value(operation)
+    try:
+        found = _get(doc, parts)
+    except _Miss:
+        # a missing member of an object is null
+        parent = _parent(doc, parts)
+        if type(parent) is not dict or wanted is not None:
+            raise
+        found = None
+    if not same(found, wanted):
+        raise _Miss
+    return doc
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal as JSON: unlike in Python, 1 is not true."""
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(v, b[k]) for k, v in a.items())
+    if isinstance(a, list):
+        return isinstance(b, list) and len(a) == len(b) and all(map(same, a, b))
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
+
+
+_Run = Callable[[Any, list[str], dict[str, Any], list[int]], Any]
+_RUN: dict[Any, _Run] = {
+    "add": _add,
+    "remove": _remove,
+    "replace": _replace,
+    "move": _move,
+    "copy": _copy,
+    "test": _test,
+}

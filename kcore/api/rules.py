@@ -1,0 +1,434 @@
+"""Validation of custom resources against their schema, with the sentences of kube-openapi's validator.
+
+Each schema node is compiled to one function that appends every error it finds. The order of errors: members in the
+order of their names, children before the rules of the object or list itself.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from kcore.api import fields
+from kcore.api.patch.json_patch import same
+from kcore.api.schema import Schema
+from kcore.errors import Cause
+
+_Check = Callable[[Any, str, list[Cause]], None]
+_compiled: WeakKeyDictionary[Schema, _Check] = WeakKeyDictionary()
+
+
+def check(obj: Any, schema: Schema, path: str = "") -> list[Cause]:
+    """Every error of a value against `schema`; `path` is where it stands: ``spec``."""
+    found: list[Cause] = []
+    _compile(schema)(obj, path, found)
+    return found
+
+
+def _compile(schema: Schema) -> _Check:
+    done = _compiled.get(schema)
+    if done is not None:
+        return done
+    made: list[_Check] = []
+    _compiled[schema] = lambda value, path, found: made[0](value, path, found)  # schemas may be recursive
+    made.append(_make(schema))
+    _compiled[schema] = made[0]
+    return made[0]
+
+
+def _make(schema: Schema) -> _Check:
+    kind, nullable = schema.type, schema.nullable
+    right = _TYPES.get(kind)
+    steps = [s for s in (_children(schema), _enum(schema), _format(schema), _rules(schema), _unique(schema)) if s]
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        if value is None:
+            if not nullable and right is not None:
+                found.append(_wrong_type(path, kind, value))
+            return
+        if right is not None and not right(value):
+            found.append(_wrong_type(path, kind, value))
+            return
+        for step in steps:
+            step(value, path, found)
+
+    return run
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or type(value) is float
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "object": lambda v: type(v) is dict,
+    "array": lambda v: type(v) is list,
+    "string": lambda v: type(v) is str,
+    "boolean": lambda v: type(v) is bool,
+    "integer": _is_integer,
+    "number": _is_number,
+    "int-or-string": lambda v: _is_integer(v) or type(v) is str,
+    "quantity": lambda v: _is_number(v) or type(v) is str,
+}
+
+
+def _type_name(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    return {dict: "object", list: "array", str: "string", int: "integer"}.get(type(value), "number")
+
+
+def _wrong_type(path: str, kind: str, value: Any) -> Cause:
+    given = _type_name(value)
+    wanted = {"int-or-string": "integer,string", "quantity": "integer,string"}.get(kind, kind)
+    return fields.type_invalid(path, given, f'{path} in body must be of type {wanted}: "{given}"')
+
+
+# --- objects and lists ---------------------------------------------------------------------------
+
+
+def _children(schema: Schema) -> _Check | None:
+    if schema.items is not None:
+        item = _compile(schema.items)
+
+        def items(value: Any, path: str, found: list[Cause]) -> None:
+            if type(value) is list:
+                for i, v in enumerate(value):
+                    item(v, f"{path}[{i}]", found)
+
+        return items
+    if not (schema.properties or schema.values is not None or schema.required):
+        return None
+    properties = {k: _compile(s) for k, s in sorted(schema.properties.items())}
+    rest = _compile(schema.values) if schema.values is not None else None
+    required = schema.required
+
+    def members(value: Any, path: str, found: list[Cause]) -> None:
+        if type(value) is not dict:
+            return
+        dot = f"{path}." if path else ""
+        for key in required:
+            if key not in value:
+                found.append(fields.required(dot + key))
+        for key in sorted(value):
+            inner = properties.get(key, rest)
+            if inner is not None:
+                inner(value[key], dot + key, found)
+
+    return members
+
+
+def _unique(schema: Schema) -> _Check | None:
+    """Sets hold no value twice, list-maps no two items of one key."""
+    if schema.type != "array" or schema.list_type not in ("set", "map"):
+        return None
+    keys = schema.list_map_keys
+
+    def duplicates(value: Any, path: str, found: list[Cause]) -> None:
+        seen: list[Any] = []
+        for i, item in enumerate(value):
+            if schema.list_type == "map":
+                if not isinstance(item, dict):
+                    continue
+                item = {k: item[k] for k in keys if k in item}
+                if not item:
+                    continue
+            if any(same(item, s) for s in seen):
+                found.append(fields.duplicate(f"{path}[{i}]", item))
+            else:
+                seen.append(item)
+
+    return duplicates
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def _enum(schema: Schema) -> _Check | None:
+    if not schema.enum:
+        return None
+    allowed = list(schema.enum)
+
+    def member_of(value: Any, path: str, found: list[Cause]) -> None:
+        if not any(same(value, a) for a in allowed):
+            shown = ", ".join(fields.show(a) for a in allowed)
+            message = f"Unsupported value: {fields.show(value)}: supported values: {shown}"
+            found.append(Cause("FieldValueNotSupported", message, path))
+
+    return member_of
+
+
+def _format(schema: Schema) -> _Check | None:
+    if schema.type != "string":
+        return None
+    right = _FORMATS.get(schema.format)
+    if right is None:
+        return None
+    name = schema.format
+
+    def formatted(value: Any, path: str, found: list[Cause]) -> None:
+        if isinstance(value, str) and not right(value):
+            found.append(
+                fields.type_invalid(path, value, f"{path} in body must be of type {name}: {fields.show(value)}")
+            )
+
+    return formatted
+
+
+def _is_time(text: str) -> bool:
+    from kcore.api.typed_errors import time_problem
+
+    return not time_problem(text)
+
+
+def _is_address(text: str, version: int) -> bool:
+    import ipaddress
+
+    try:
+        return ipaddress.ip_address(text).version == version
+    except ValueError:
+        return False
+
+
+def _is_network(text: str) -> bool:
+    import ipaddress
+
+    try:
+        ipaddress.ip_network(text, strict=False)
+        return "/" in text
+    except ValueError:
+        return False
+
+
+def _is_base64(text: str) -> bool:
+    from kcore.api.typed_errors import base64_problem
+
+    return not base64_problem(text)
+
+
+def _is_uri(text: str) -> bool:
+    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|/", text))
+
+
+def _full(pattern: str) -> Callable[[str], bool]:
+    compiled = re.compile(pattern)
+    return lambda text: bool(compiled.fullmatch(text))
+
+
+_UUID = r"[0-9a-fA-F]{8}-?%s-?%s-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}"
+_FORMATS: dict[str, Callable[[str], bool]] = {
+    "date": lambda text: bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text)) and _is_time(text + "T00:00:00Z"),
+    "date-time": _is_time,
+    "datetime": _is_time,
+    "ipv4": lambda text: _is_address(text, 4),
+    "ipv6": lambda text: _is_address(text, 6),
+    "cidr": _is_network,
+    "byte": _is_base64,
+    "uri": _is_uri,
+    "email": _full(r"[^@\s]+@[^@\s]+"),
+    "hostname": _full(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"),
+    "mac": _full(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}"),
+    "uuid": _full(_UUID % ("[0-9a-fA-F]{4}", "[0-9a-fA-F]{4}")),
+    "uuid3": _full(_UUID % ("[0-9a-fA-F]{4}", "3[0-9a-fA-F]{3}")),
+    "uuid4": _full(_UUID % ("[0-9a-fA-F]{4}", "4[0-9a-fA-F]{3}")),
+    "uuid5": _full(_UUID % ("[0-9a-fA-F]{4}", "5[0-9a-fA-F]{3}")),
+    "duration": _full(
+        r"[+-]?(\d+(\.\d*)?|\.\d+)?((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*|\d+\s*(days?|weeks?|hours?)"
+    ),
+}
+
+
+def _rules(schema: Schema) -> _Check | None:
+    steps = [make(schema.rules[name], schema.rules) for name, make in _RULES.items() if name in schema.rules]
+    if not steps:
+        return None
+    if len(steps) == 1:
+        return steps[0]
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        for step in steps:
+            step(value, path, found)
+
+    return run
+
+
+_Make = Callable[[Any, dict[str, Any]], _Check]
+
+
+def _number_rule(wrong: Callable[[Any, Any], bool], text: Callable[[Any, dict[str, Any]], str]) -> _Make:
+    def make(limit: Any, rules: dict[str, Any]) -> _Check:
+        said = text(limit, rules)
+
+        def run(value: Any, path: str, found: list[Cause]) -> None:
+            if _is_number(value) and wrong(value, limit):
+                found.append(fields.invalid(path, value, f"{path} in body {said}"))
+
+        return run
+
+    return make
+
+
+def _maximum(limit: Any, rules: dict[str, Any]) -> _Check:
+    if rules.get("exclusiveMaximum"):
+        return _number_rule(lambda v, n: v >= n, lambda n, r: f"should be less than {_go(n)}")(limit, rules)
+    return _number_rule(lambda v, n: v > n, lambda n, r: f"should be less than or equal to {_go(n)}")(limit, rules)
+
+
+def _minimum(limit: Any, rules: dict[str, Any]) -> _Check:
+    if rules.get("exclusiveMinimum"):
+        return _number_rule(lambda v, n: v <= n, lambda n, r: f"should be greater than {_go(n)}")(limit, rules)
+    return _number_rule(lambda v, n: v < n, lambda n, r: f"should be greater than or equal to {_go(n)}")(limit, rules)
+
+
+def _go(n: Any) -> str:
+    return str(int(n)) if isinstance(n, float) and n.is_integer() else str(n)
+
+
+def _not_multiple(value: Any, of: Any) -> bool:
+    quotient = value / of
+    return not math.isclose(quotient, round(quotient), abs_tol=1e-12)
+
+
+def _pattern(pattern: Any, rules: dict[str, Any]) -> _Check:
+    search = _regex(str(pattern)).search
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        if isinstance(value, str) and not search(value):
+            found.append(fields.invalid(path, value, f"{path} in body should match '{pattern}'"))
+
+    return run
+
+
+@lru_cache(maxsize=1024)
+def _regex(pattern: str) -> re.Pattern[str]:
+    """A Go regular expression. What Python cannot read matches everything: it was refused with the CRD, if at all."""
+    text = pattern.replace(r"\z", r"\Z").replace(r"\pL", r"[^\W\d_]").replace("(?<", "(?P<").replace("(?P<=", "(?<=")
+    text = re.sub(r"\$(?=$|\)|\|)", r"\\Z", text)  # Go's $ is the very end of the text
+    try:
+        return re.compile(text, re.ASCII)
+    except re.error:
+        return re.compile("")
+
+
+def _sized(type_: type[Any], what: Callable[[str, Any, int], Cause], wrong: Callable[[int, int], bool]) -> _Make:
+    def make(limit: Any, rules: dict[str, Any]) -> _Check:
+        def run(value: Any, path: str, found: list[Cause]) -> None:
+            if isinstance(value, type_) and wrong(len(value), int(limit)):
+                found.append(what(path, value, int(limit)))
+
+        return run
+
+    return make
+
+
+def _over(size: int, limit: int) -> bool:
+    return size > limit
+
+
+def _under(size: int, limit: int) -> bool:
+    return size < limit
+
+
+def _nested(subs: Any, rules: dict[str, Any]) -> list[_Check]:
+    return [_compile(s) for s in subs if isinstance(s, Schema)]
+
+
+def _fails(run: _Check, value: Any, path: str) -> list[Cause]:
+    found: list[Cause] = []
+    run(value, path, found)
+    return found
+
+
+def _fewest(failures: list[list[Cause]]) -> list[Cause]:
+    return sorted(failures, key=lambda f: len(f))[0]
+
+
+def _all_of(subs: Any, rules: dict[str, Any]) -> _Check:
+    checks = _nested(subs, rules)
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        wrong = [c for check in checks for c in _fails(check, value, path)]
+        if wrong:
+            found.append(fields.invalid(path, "", f'"{path}" must validate all the schemas (allOf)'))
+            found.extend(wrong)
+
+    return run
+
+
+def _any_of(subs: Any, rules: dict[str, Any]) -> _Check:
+    checks = _nested(subs, rules)
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        failures = [_fails(check, value, path) for check in checks]
+        if checks and all(failures):
+            found.append(fields.invalid(path, "", f'"{path}" must validate at least one schema (anyOf)'))
+            found.extend(_fewest(failures))
+
+    return run
+
+
+def _one_of(subs: Any, rules: dict[str, Any]) -> _Check:
+    checks = _nested(subs, rules)
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        failures = [_fails(check, value, path) for check in checks]
+        valid = sum(1 for f in failures if not f)
+        if checks and valid != 1:
+            said = "Found none valid" if valid == 0 else f"Found {valid} valid alternatives"
+            found.append(fields.invalid(path, "", f'"{path}" must validate one and only one schema (oneOf). {said}'))
+            if valid == 0:
+                found.extend(_fewest(failures))
+
+    return run
+
+
+def _not(sub: Any, rules: dict[str, Any]) -> _Check:
+    checks = _nested([sub], rules)
+
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        if checks and not _fails(checks[0], value, path):
+            found.append(fields.invalid(path, "", f'"{path}" must not validate the schema (not)'))
+
+    return run
+
+
+def _unique_items(wanted: Any, rules: dict[str, Any]) -> _Check:
+    def run(value: Any, path: str, found: list[Cause]) -> None:
+        if wanted and type(value) is list and any(same(v, w) for i, v in enumerate(value) for w in value[:i]):
+            found.append(fields.invalid(path, value, f"{path} in body shouldn't contain duplicates"))
+
+    return run
+
+
+def _few(what: str) -> Callable[[str, Any, int], Cause]:
+    return lambda path, value, n: fields.invalid(path, value, f"{path} in body should have at least {n} {what}")
+
+
+_RULES: dict[str, _Make] = {
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "multipleOf": _number_rule(_not_multiple, lambda n, r: f"should be a multiple of {_go(n)}"),
+    "maxLength": _sized(str, lambda path, v, n: fields.too_long(path, n), _over),
+    "minLength": _sized(
+        str, lambda path, v, n: fields.invalid(path, v, f"{path} in body should be at least {n} chars long"), _under
+    ),
+    "pattern": _pattern,
+    "maxItems": _sized(list, lambda path, v, n: fields.too_many(path, len(v), n), _over),
+    "minItems": _sized(list, _few("items"), _under),
+    "uniqueItems": _unique_items,
+    "maxProperties": _sized(dict, lambda path, v, n: fields.too_many(path, len(v), n), _over),
+    "minProperties": _sized(dict, _few("properties"), _under),
+    "allOf": _all_of,
+    "anyOf": _any_of,
+    "oneOf": _one_of,
+    "not": _not,
+}
