@@ -109,11 +109,13 @@ class ApiError(KcoreError):
         code: int | None = None,
         reason: str | None = None,
         headers: dict[str, str] | None = None,
+        list_meta: Json | None = None,
     ):
         super().__init__(message)
         self.message = message
         self.details = details
         self.headers = headers or {}
+        self.list_meta = list_meta or {}  # the Status's own metadata: a continue token that goes with a 410
         if code is not None:
             self.code = code
         if reason is not None:
@@ -124,7 +126,7 @@ class ApiError(KcoreError):
         out: Json = {
             "kind": "Status",
             "apiVersion": "v1",
-            "metadata": {},
+            "metadata": self.list_meta,
             "status": "Failure",
             "message": self.message,
         }

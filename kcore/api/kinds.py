@@ -36,6 +36,8 @@ class Strategy:
     allow_create_on_update: bool = False  # PUT of a name that does not exist creates it
     allow_unconditional_update: bool = True  # PUT without resourceVersion is a plain overwrite
     graceful_seconds: int | None = None  # DELETE's default grace period; None: the kind is deleted at once
+    returns_deleted: bool = False  # DELETE answers with the object that was deleted, not with a Status
+    orphans_by_default: bool = False  # a DELETE without propagationPolicy leaves dependents alone
 
     def default(self, obj: Object) -> None:
         """Fill in what upstream's defaulting fills in (idempotent)."""
@@ -86,6 +88,22 @@ class Strategy:
         """Whether the change raises .metadata.generation: by default, anything but metadata and status."""
         keys = (obj.keys() | old.keys()) - {"metadata", "status", "apiVersion", "kind"}
         return any(obj.get(k) != old.get(k) for k in keys)
+
+    def grace_period(self, obj: Object, asked: int | None) -> int | None:
+        """Seconds that a deletion gives `obj` to end, or None when the kind is deleted at once.
+
+        The base class knows pods' rule: what was asked for, else .spec.terminationGracePeriodSeconds, and none for
+        what no node runs (not scheduled, or finished).
+        """
+        if self.graceful_seconds is None:
+            return None
+        spec = obj.get("spec") or {}
+        if not spec.get("nodeName") or (obj.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            return 0
+        if asked is not None:
+            return asked
+        own = spec.get("terminationGracePeriodSeconds")
+        return self.graceful_seconds if own is None else max(int(own), 1 if own < 0 else 0)
 
     def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
         """Why `name` (or, with `prefix`, a generateName) is no good: upstream's sentences; [] if it is fine.

@@ -19,6 +19,7 @@ class Metrics:
     def __init__(self, component: str):
         self.component = component
         self._registry: CollectorRegistry | None = None
+        self._waiting: list[Any] = []  # collectors to register once there is a registry
 
     @property
     def registry(self) -> CollectorRegistry:
@@ -27,6 +28,9 @@ class Metrics:
 
             disable_created_metrics()  # type: ignore[no-untyped-call]  # prometheus-client leaves it untyped
             self._registry = CollectorRegistry(auto_describe=False)
+            for collector in self._waiting:
+                self._registry.register(collector)
+            self._waiting.clear()
         return self._registry
 
     def counter(self, name: str, help: str, labels: Sequence[str] = ()) -> Counter:
@@ -46,8 +50,14 @@ class Metrics:
         return Histogram(name, help, labels, registry=self.registry, buckets=buckets)
 
     def collect_with(self, collector: Any) -> None:
-        """Add a custom collector: an object whose ``collect()`` yields metric families when scraped."""
-        self.registry.register(collector)
+        """Add a custom collector: an object whose ``collect()`` yields metric families when scraped.
+
+        By itself it does not load prometheus-client: a component whose numbers are its own starts without it.
+        """
+        if self._registry is None:
+            self._waiting.append(collector)
+        else:
+            self._registry.register(collector)
 
     def expose(self) -> bytes:
         """The text exposition. 10,000 samples take 60-150 ms: call it in a thread."""

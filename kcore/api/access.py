@@ -1,0 +1,156 @@
+"""Who is asking, in whose name, and may they: authentication, impersonation, authorization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import unquote
+
+import attrs
+
+from kcore import errors
+from kcore.api.auth import ANONYMOUS, Attributes, Authenticator, Authorizer, User
+from kcore.api.routing import RequestInfo
+from kcore.http.messages import Request
+
+_AUTHENTICATED = "system:authenticated"
+_UNAUTHENTICATED = "system:unauthenticated"
+_EXTRA = "impersonate-extra-"
+
+
+async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> User:
+    """The user, with the group that says whether they are known. Raises Unauthorized for bad credentials."""
+    for authenticator in authenticators:
+        user = await authenticator.authenticate(request)
+        if user is not None:
+            return with_standard_group(user)
+    if "authorization" in request.headers:
+        raise errors.Unauthorized("Unauthorized")  # credentials that nobody knows are bad, not absent
+    return ANONYMOUS
+
+
+def with_standard_group(user: User) -> User:
+    if _AUTHENTICATED in user.groups or _UNAUTHENTICATED in user.groups or user.name == ANONYMOUS.name:
+        return user
+    return attrs.evolve(user, groups=(*user.groups, _AUTHENTICATED))
+
+
+def attributes(user: User, info: RequestInfo, request: Request | None = None) -> Attributes:
+    if not info.resource:
+        return Attributes(user, info.verb, path=info.path)
+    labels = fields = ""
+    if request is not None and request.query and info.verb in ("list", "watch", "deletecollection"):
+        labels, fields = request.param("labelSelector"), request.param("fieldSelector")
+    return Attributes(
+        user,
+        info.verb,
+        info.resource,
+        info.subresource,
+        info.group,
+        info.version,
+        info.namespace,
+        info.name,
+        info.path,
+        labels,
+        fields,
+    )
+
+
+async def authorize(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
+    """Raises Forbidden unless somebody allows it before somebody denies it."""
+    reason = ""
+    for authorizer in authorizers:
+        decision = await authorizer.authorize(wanted)
+        if decision.allowed:
+            return
+        reason = decision.reason or reason
+        if decision.allowed is False:
+            break
+    raise forbidden(wanted, reason)
+
+
+def forbidden(wanted: Attributes, reason: str = "") -> errors.Forbidden:
+    """The refusal, in upstream's words."""
+    who = f'User "{wanted.user.name}" cannot'
+    if not wanted.resource:
+        text = f'forbidden: {who} {wanted.verb} path "{wanted.path}"'
+        return errors.Forbidden(text + (f": {reason}" if reason else ""), details={})
+    full = f"{wanted.resource}.{wanted.group}" if wanted.group else wanted.resource
+    what = f"{wanted.resource}/{wanted.subresource}" if wanted.subresource else wanted.resource
+    where = f'in the namespace "{wanted.namespace}"' if wanted.namespace else "at the cluster scope"
+    named = f' "{wanted.name}"' if wanted.name else ""
+    text = f'{full}{named} is forbidden: {who} {wanted.verb} resource "{what}" in API group "{wanted.group}" {where}'
+    details = {"name": wanted.name} if wanted.name else {}
+    if wanted.group:
+        details["group"] = wanted.group
+    details["kind"] = wanted.resource
+    return errors.Forbidden(text + (f": {reason}" if reason else ""), details=details)
+
+
+# --- impersonation ---------------------------------------------------------------------------------------------------
+
+
+async def impersonated(
+    authorizers: Sequence[Authorizer], request: Request, user: User, info: RequestInfo
+) -> User:
+    """The user that the Impersonate-* headers name, when `user` may act for them; else `user`.
+
+    Raises Forbidden, BadRequest (other headers without a user name).
+    """
+    headers = request.headers
+    name = headers.get("impersonate-user", "")
+    groups = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
+    uid = headers.get("impersonate-uid", "")
+    extra = {
+        unquote(key[len(_EXTRA) :]): [v.strip() for v in value.split(",")]
+        for key, value in headers.items()
+        if key.startswith(_EXTRA)
+    }
+    if not name:
+        if groups or uid or extra:
+            raise errors.BadRequest(
+                f"requested {_show(name, uid, groups, extra)} without impersonating a user name"
+            )
+        return user
+    for wanted in _checks(user, name, uid, groups, extra):
+        await _may_impersonate(authorizers, wanted)
+    if not groups and name.startswith("system:serviceaccount:"):
+        namespace = name.split(":")[2]
+        groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
+    if name == ANONYMOUS.name:
+        return User(name, groups if _UNAUTHENTICATED in groups else (*groups, _UNAUTHENTICATED), uid, extra)
+    return with_standard_group(User(name, groups, uid, extra))
+
+
+def _checks(
+    user: User, name: str, uid: str, groups: tuple[str, ...], extra: dict[str, list[str]]
+) -> list[Attributes]:
+    """Everything that `user` must be allowed to impersonate."""
+    verb = "impersonate"
+    checks = []
+    parts = name.split(":")
+    if name.startswith("system:serviceaccount:") and len(parts) == 4:
+        checks.append(Attributes(user, verb, "serviceaccounts", version="v1", namespace=parts[2], name=parts[3]))
+    else:
+        checks.append(Attributes(user, verb, "users", version="v1", name=name))
+    checks += [Attributes(user, verb, "groups", version="v1", name=g) for g in groups]
+    auth = "authentication.k8s.io"
+    checks += [
+        Attributes(user, verb, "userextras", key, auth, "v1", name=value)
+        for key, values in extra.items()
+        for value in values
+    ]
+    if uid:
+        checks.append(Attributes(user, verb, "uids", "", auth, "v1", name=uid))
+    return checks
+
+
+async def _may_impersonate(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
+    await authorize(authorizers, wanted)
+
+
+def _show(name: str, uid: str, groups: tuple[str, ...], extra: dict[str, list[str]]) -> str:
+    """Go's print of the user that was asked for."""
+    shown_groups = "[]string{" + ", ".join(f'"{g}"' for g in groups) + "}" if groups else "[]string(nil)"
+    pairs = [f'"{k}":[]string{{' + ", ".join(f'"{v}"' for v in vs) + "}" for k, vs in sorted(extra.items())]
+    shown_extra = "map[string][]string{" + ", ".join(pairs) + "}" if pairs else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"{name}", UID:"{uid}", Groups:{shown_groups}, Extra:{shown_extra}}}'

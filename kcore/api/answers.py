@@ -1,0 +1,146 @@
+"""From entries to answers: the negotiated form of an object, a list, or a Status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kcore import errors
+from kcore.api import layout, tables
+from kcore.api.cache import Entry
+from kcore.api.listing import Page
+from kcore.api.negotiate import JSON, PLAIN, PROTOBUF, YAML, Form
+from kcore.api.served import Served
+from kcore.http.messages import HeaderList, Request, Response
+from kcore.objects import Object
+
+
+def entry(served: Served, found: Entry, form: Form, *, status: int = 200, include: str = "") -> Response:
+    """One object. JSON is served as it lies in the cache."""
+    if form.plain_json:
+        return Response(status, [served.head, served.tail(found)])
+    if form.wants == "Table":
+        return encoded(tables.table(served, [found], found.revision, include, version=form.version), form, status)
+    if form.wants == "PartialObjectMetadata":
+        return encoded(tables.partial(found, form.version), form, status)
+    if form.type == PROTOBUF:
+        return Response(status, protobuf_bytes(served, found), PROTOBUF)
+    return encoded(served.object(found), form, status)
+
+
+def protobuf_bytes(served: Served, found: Entry) -> bytes:
+    """The protobuf form, made once for each entry and version."""
+    key = ("protobuf", served.head)
+    made = found.forms.get(key)
+    if made is None:
+        from kcore.api.codec import protobuf
+
+        made = found.forms[key] = protobuf.encode(served.object(found))
+    return made  # type: ignore[no-any-return]
+
+
+def page(served: Served, found: Page, form: Form, *, include: str = "") -> Response:
+    """A list. Plain JSON is joined from cached bytes, nothing is decoded."""
+    if form.plain_json:
+        return Response(200, page_json(served, found))
+    if form.wants == "Table":
+        doc = tables.table(served, found.entries, found.revision, include, version=form.version)
+        doc["metadata"] = list_meta(found)
+        return encoded(doc, form)
+    if form.wants:
+        return encoded(tables.partial_list(found.entries, list_meta(found), form.version), form)
+    if form.type == PROTOBUF:
+        from kcore.api.codec import protobuf
+
+        doc = list_object(served, found)
+        return Response(200, protobuf.encode(doc), PROTOBUF)
+    return encoded(list_object(served, found), form)
+
+
+def page_json(served: Served, found: Page) -> bytes:
+    meta = layout.encode_json(list_meta(found))
+    start = b'%b"metadata":%b,"items":[' % (served.list_head, meta)
+    if not found.entries:
+        return start + b"]}"
+    tails = [e.tail for e in found.entries] if not served.converts else [served.tail(e) for e in found.entries]
+    head = served.item_head
+    return b"".join((start, head, (b"," + head).join(tails), b"]}"))
+
+
+def list_meta(found: Page) -> dict[str, Any]:
+    meta: dict[str, Any] = {"resourceVersion": str(found.revision)}
+    if found.continue_token:
+        meta["continue"] = found.continue_token
+        if found.remaining:
+            meta["remainingItemCount"] = found.remaining
+    return meta
+
+
+def list_object(served: Served, found: Page) -> Object:
+    """The list as one object, for forms that are made from objects."""
+    kind = served.kind
+    items = [{k: v for k, v in served.object(e).items() if k not in ("kind", "apiVersion")} for e in found.entries]
+    if not kind.message:
+        items = [served.object(e) for e in found.entries]
+    return {"kind": kind.kind + "List", "apiVersion": kind.api_version, "metadata": list_meta(found), "items": items}
+
+
+def encoded(doc: Object, form: Form = PLAIN, status: int = 200) -> Response:
+    """Any object in a negotiated form; what has no protobuf form goes as JSON."""
+    if form.type == YAML:
+        return Response(status, yaml_bytes(doc), YAML)
+    if form.type == PROTOBUF:
+        from kcore.api.codec import protobuf
+
+        if protobuf.supports(doc.get("apiVersion", ""), doc.get("kind", "")):
+            return Response(status, protobuf.encode(doc), PROTOBUF)
+    body = layout.encode_json(doc)
+    if form.pretty:
+        body = msgspec.json.format(body, indent=2) + b"\n"
+    return Response(status, body, JSON)
+
+
+def yaml_bytes(doc: Object) -> bytes:
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(doc, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True, width=1 << 20)
+    return text.encode()
+
+
+def success(details: dict[str, Any] | None = None, code: int = 0) -> Object:
+    """The Status of something that went well."""
+    out: Object = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    if details:
+        out["details"] = details
+    if code:
+        out["code"] = code
+    return out
+
+
+def failure(error: errors.ApiError, request: Request) -> Response:
+    """The Status of an error, in a form that the client is sure to read."""
+    accept = request.headers.get("accept", "")
+    form = PLAIN
+    if accept.startswith(PROTOBUF):
+        form = Form(PROTOBUF)
+    elif accept.startswith(YAML):
+        form = Form(YAML)
+    elif request.query and request.param("pretty") in ("1", "true"):
+        form = Form(pretty=True)
+    response = encoded(error.status(), form, error.code)
+    response.headers.extend((k.encode(), v.encode()) for k, v in error.headers.items())
+    retry = (error.details or {}).get("retryAfterSeconds")
+    if retry and "retry-after" not in error.headers:
+        response.headers.append((b"retry-after", str(retry).encode()))
+    return response
+
+
+def warning_headers(texts: list[str]) -> HeaderList:
+    """``Warning: 299 - "text"`` headers (RFC 7234), as clients print them."""
+    out: HeaderList = []
+    for text in texts:
+        safe = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
+        out.append((b"warning", f'299 - "{safe}"'.encode()))
+    return out

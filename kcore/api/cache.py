@@ -1,0 +1,327 @@
+"""The watch cache of one stored kind: its current objects, its recent changes, and who is watching them.
+
+The feed (`kcore.api.feed`) applies every change of the store here, in order. An `Entry` is one object at one
+revision; it keeps the bytes that are served and decodes them only when somebody needs to look inside, once for
+everybody. A `Change` is one event; each of its encoded forms is made once, and the same bytes go to every watcher.
+
+A watcher that does not keep up is cut off (it is told 410 and lists again); nothing here grows without bound.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import attrs
+import msgspec
+import trio
+
+from kcore.api import layout
+from kcore.objects import Object
+
+RING = 4096  # events kept for watches that start in the past
+BUFFER = 4096  # events a watcher may be behind; one burst of a big Deployment must fit
+
+ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
+
+
+class _Labels(msgspec.Struct):
+    labels: dict[str, str] | None = None
+
+
+class _Meta(msgspec.Struct):
+    metadata: _Labels
+
+
+_decode_labels = msgspec.json.Decoder(_Meta).decode
+_NO_LABELS: dict[str, str] = {}
+
+
+@attrs.define(slots=True, eq=False)
+class Entry:
+    """One object as it was at one revision. Immutable but for what it remembers of its own forms."""
+
+    namespace: str
+    name: str
+    revision: int
+    tail: bytes  # see kcore.api.layout
+    _labels: dict[str, str] | None = None
+    forms: dict[Any, Any] = attrs.Factory(dict)  # decoded objects by head, encoded ones by (form, head)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        if self._labels is None:
+            # the tail has labels in its metadata alone, or none at all: most kinds need no decoding here
+            if b'"labels":{' in self.tail:
+                self._labels = _decode_labels(b"{" + self.tail).metadata.labels or _NO_LABELS
+            else:
+                self._labels = _NO_LABELS
+        return self._labels
+
+    def object(self, head: bytes) -> Object:
+        """The decoded object, shared by everybody and read-only, with the apiVersion that `head` says."""
+        found = self.forms.get(head)
+        if found is None:
+            found = self.forms[head] = layout.decode_json(head + self.tail)
+        return found  # type: ignore[no-any-return]
+
+    def copy(self, head: bytes) -> Object:
+        """The decoded object, for the caller to change. Decoding is several times faster than deepcopy."""
+        return layout.decode_json(head + self.tail)  # type: ignore[no-any-return]
+
+    @property
+    def path(self) -> str:
+        """The end of the object's key, by which lists are ordered."""
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+@attrs.define(slots=True, eq=False)
+class Change:
+    """One event. For a deletion `entry` is the last state at the deletion's revision."""
+
+    type: str
+    revision: int
+    entry: Entry
+    old: Entry | None
+    forms: dict[Any, bytes] = attrs.Factory(dict)  # encoded events, by form
+
+    def gone(self) -> Entry:
+        """The state before this change at this change's revision: what a selector's watcher sees vanish."""
+        found = self.forms.get("gone")
+        if found is None:
+            assert self.old is not None
+            found = self.forms["gone"] = at_revision(self.old, self.revision)  # type: ignore[assignment]
+        return found  # type: ignore[return-value]
+
+
+def at_revision(entry: Entry, revision: int) -> Entry:
+    """The same object as if it had been written at another revision."""
+    rest = entry.tail
+    mark = b'"metadata":{"resourceVersion":"%d",' % entry.revision
+    value = b'"metadata":{' + rest[len(mark) :] if rest.startswith(mark) else rest
+    return Entry(entry.namespace, entry.name, revision, layout.tail(value, revision))
+
+
+class Watcher:
+    """A bounded buffer between the cache and one watch. Iterated by one task alone."""
+
+    def __init__(self, cache: Cache, trigger: tuple[str, str], limit: int = BUFFER) -> None:
+        self._cache, self.trigger, self._limit = cache, trigger, limit
+        self._buffer: deque[Change] = deque()
+        self._lot = trio.lowlevel.ParkingLot()
+        self.closed = False  # cut off: it fell behind, or the cache starts again
+
+    def push(self, change: Change) -> None:
+        if len(self._buffer) >= self._limit:
+            self.close()
+            return
+        self._buffer.append(change)
+        if self._lot:
+            self._lot.unpark()
+
+    def preload(self, changes: list[Change]) -> None:
+        """Past changes, to be delivered before any new one; they do not count against the limit."""
+        self._buffer.extend(changes)
+
+    def close(self) -> None:
+        """End the watch with "too old": the client lists and watches again."""
+        self.closed = True
+        self._buffer.clear()
+        self._cache.unwatch(self)
+        self._lot.unpark_all()
+
+    async def next(self) -> list[Change]:
+        """What has happened since the last call, at least one change. An empty list: cut off."""
+        while not self._buffer and not self.closed:
+            await self._lot.park()
+        batch = list(self._buffer)
+        self._buffer.clear()
+        return batch
+
+
+class Cache:
+    """The objects of one store prefix. Single-threaded: the feed writes, everybody reads between checkpoints."""
+
+    def __init__(self, prefix: str) -> None:
+        self.prefix = prefix
+        self.entries: dict[str, Entry] = {}  # by the key's rest: "namespace/name" or "name"
+        self.order: list[str] = []  # sorted keys of `entries`
+        self.namespaces: dict[str, list[str]] = {}  # sorted keys of `entries` in one namespace
+        self.ring: deque[Change] = deque(maxlen=RING)
+        self.since = 0  # the ring is complete from the change after this revision on
+        self.changed = 0  # revision of the newest change
+        self._watchers: dict[tuple[str, str], dict[Watcher, None]] = {}
+        self._extractors: dict[str, Callable[[Entry], str]] = {}  # selectable fields that watchers are indexed by
+        self._by_label: dict[tuple[str, str], dict[str, Entry]] | None = None
+        self._by_field: dict[str, dict[str, dict[str, Entry]]] = {}
+
+    # --- the feed's side ----------------------------------------------------------------------------------------
+
+    def load(self, path: str, value: bytes, revision: int) -> None:
+        """An object that was there when the feed began."""
+        entry = self._entry(path, value, revision)
+        self._put(path, entry, self.entries.get(path))
+        self.changed = max(self.changed, revision)
+
+    def apply(self, path: str, value: bytes | None, revision: int) -> None:
+        """One change: a written value, or None for a deletion."""
+        old = self.entries.get(path)
+        if value is not None:
+            entry = self._entry(path, value, revision)
+            change = Change(ADDED if old is None else MODIFIED, revision, entry, old)
+            self._put(path, entry, old)
+        elif old is not None:
+            change = Change(DELETED, revision, at_revision(old, revision), old)
+            self._drop(path, old)
+        else:
+            return
+        self.changed = revision
+        if len(self.ring) == RING:
+            self.since = self.ring[0].revision
+        self.ring.append(change)
+        self._deliver(change)
+
+    def reset(self, revision: int) -> None:
+        """Forget everything: the feed lost its place. All watchers list again."""
+        for group in list(self._watchers.values()):
+            for watcher in list(group):
+                watcher.close()
+        self.entries.clear()
+        self.order.clear()
+        self.namespaces.clear()
+        self.ring.clear()
+        self._by_label = None
+        self._by_field.clear()
+        self.since = self.changed = revision
+
+    @staticmethod
+    def _entry(path: str, value: bytes, revision: int) -> Entry:
+        namespace, _, name = path.rpartition("/")
+        return Entry(namespace, name, revision, layout.tail(value, revision))
+
+    def _put(self, path: str, entry: Entry, old: Entry | None) -> None:
+        self.entries[path] = entry
+        if old is None:
+            _insert(self.order, path)
+            if entry.namespace:
+                _insert(self.namespaces.setdefault(entry.namespace, []), path)
+        if self._by_label is not None:
+            self._index_labels(path, entry, old)
+        for field, index in self._by_field.items():
+            extract = self._extractors[field]
+            if old is not None:
+                index.get(extract(old), {}).pop(path, None)
+            index.setdefault(extract(entry), {})[path] = entry
+
+    def _drop(self, path: str, old: Entry) -> None:
+        del self.entries[path]
+        del self.order[bisect_left(self.order, path)]
+        if old.namespace:
+            paths = self.namespaces[old.namespace]
+            del paths[bisect_left(paths, path)]
+            if not paths:
+                del self.namespaces[old.namespace]
+        if self._by_label is not None:
+            self._index_labels(path, None, old)
+        for field, index in self._by_field.items():
+            index.get(self._extractors[field](old), {}).pop(path, None)
+
+    def _index_labels(self, path: str, entry: Entry | None, old: Entry | None) -> None:
+        assert self._by_label is not None
+        if old is not None:
+            for pair in old.labels.items():
+                found = self._by_label.get(pair)
+                if found is not None:
+                    found.pop(path, None)
+                    if not found:
+                        del self._by_label[pair]
+        if entry is not None:
+            for pair in entry.labels.items():
+                self._by_label.setdefault(pair, {})[path] = entry
+
+    def _deliver(self, change: Change) -> None:
+        watchers = self._watchers
+        if not watchers:
+            return
+        entry, old = change.entry, change.old
+        seen: set[tuple[str, str]] = {("", ""), ("metadata.namespace", entry.namespace), ("metadata.name", entry.name)}
+        for field, extract in self._extractors.items():
+            seen.add((field, extract(entry)))
+            if old is not None:
+                seen.add((field, extract(old)))
+        for trigger in seen:
+            for watcher in list(watchers.get(trigger, ())):
+                watcher.push(change)
+
+    # --- the readers' side --------------------------------------------------------------------------------------
+
+    def get(self, namespace: str, name: str) -> Entry | None:
+        return self.entries.get(f"{namespace}/{name}" if namespace else name)
+
+    def paths(self, namespace: str = "", start: str = "") -> Iterator[str]:
+        """Keys in order, of one namespace or all, from `start` on."""
+        order = self.namespaces.get(namespace, []) if namespace else self.order
+        return islice(order, bisect_left(order, start), None) if start else iter(order)
+
+    def count(self, namespace: str = "", start: str = "") -> int:
+        order = self.namespaces.get(namespace, []) if namespace else self.order
+        return len(order) - (bisect_left(order, start) if start else 0)
+
+    def with_label(self, key: str, value: str) -> list[Entry]:
+        """Entries that carry a label, in order. The index is made when it is first asked for."""
+        if self._by_label is None:
+            self._by_label = {}
+            for path, entry in self.entries.items():
+                self._index_labels(path, entry, None)
+        found = self._by_label.get((key, value), {})
+        return [found[path] for path in sorted(found)]
+
+    def with_field(self, field: str, value: str, extract: Callable[[Entry], str]) -> list[Entry]:
+        """Entries whose selectable field has a value (pods of a node), in order; indexed from the first call on."""
+        index = self._by_field.get(field)
+        if index is None:
+            self._extractors.setdefault(field, extract)
+            index = self._by_field[field] = {}
+            for path, entry in self.entries.items():
+                index.setdefault(extract(entry), {})[path] = entry
+        found = index.get(value, {})
+        return [found[path] for path in sorted(found)]
+
+    def since_revision(self, revision: int) -> list[Change] | None:
+        """The changes after `revision`, or None when they are not all here any more."""
+        if revision < self.since:
+            return None
+        if revision >= self.changed:
+            return []
+        newest: list[Change] = []
+        for change in reversed(self.ring):
+            if change.revision <= revision:
+                break
+            newest.append(change)
+        newest.reverse()
+        return newest
+
+    def watch(self, field: str = "", value: str = "", extract: Callable[[Entry], str] | None = None) -> Watcher:
+        """A watcher of what is to come, told only of changes whose `field` has or had `value` ("" : of all)."""
+        if extract is not None:
+            self._extractors.setdefault(field, extract)
+        watcher = Watcher(self, (field, value))
+        self._watchers.setdefault(watcher.trigger, {})[watcher] = None
+        return watcher
+
+    def unwatch(self, watcher: Watcher) -> None:
+        group = self._watchers.get(watcher.trigger)
+        if group is not None:
+            group.pop(watcher, None)
+            if not group:
+                del self._watchers[watcher.trigger]
+
+
+def _insert(order: list[str], path: str) -> None:
+    if not order or path > order[-1]:
+        order.append(path)
+    else:
+        insort(order, path)

@@ -1,0 +1,35 @@
+"""Every reason to refuse an object, gathered: metadata rules, the schema's, and the kind's own."""
+
+from __future__ import annotations
+
+from kcore import errors
+from kcore.api import validation
+from kcore.api.served import Served
+from kcore.errors import Cause
+from kcore.objects import Object
+
+
+def metadata_causes(served: Served, obj: Object) -> list[Cause]:
+    """What is wrong with a new object's metadata, its name first."""
+    kind = served.kind
+    return list(validation.metadata(obj, kind.namespaced, kind.strategy.validate_name))
+
+
+def checked(served: Served, obj: Object) -> list[Cause]:
+    """What the schema says is wrong."""
+    return list(validation.check(obj, served.kind.schema))
+
+
+def update_causes(served: Served, new: Object, old: Object, subresource: str) -> list[Cause]:
+    """What is wrong with a change."""
+    strategy = served.kind.strategy
+    causes = list(validation.metadata_update(new, old)) + checked(served, new)
+    if subresource == "status":
+        return causes + list(strategy.validate_status(new, old))
+    return causes + list(strategy.validate_update(new, old))
+
+
+def refuse(served: Served, name: str, causes: list[Cause]) -> None:
+    """Raises Invalid with all of them."""
+    if causes:
+        raise errors.invalid(served.kind.kind, name, causes, served.kind.group)

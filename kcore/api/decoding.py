@@ -1,0 +1,103 @@
+"""From a request's body to a typed object: content type, strictness, and the checks that upstream's decoder makes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kcore import errors
+from kcore.api import validation
+from kcore.api.codec import json, unrecognized
+from kcore.api.kinds import Kind
+from kcore.api.negotiate import JSON, PROTOBUF, YAML
+from kcore.api.options import Caller
+from kcore.api.schema import Schema
+from kcore.api.served import Served
+from kcore.http.messages import Request
+from kcore.objects import Object
+
+MAX_BODY = 3 * 1024 * 1024
+
+
+def media_type(request: Request) -> str:
+    """The body's type without its parameters; "" if none is given."""
+    return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
+
+
+def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf: bool = True) -> Object:
+    """The decoded body, of whatever kind it says it is. Raises BadRequest, UnsupportedMediaType, or 413.
+
+    Duplicate fields are told to `caller` according to its fieldValidation.
+    """
+    if len(request.body) > MAX_BODY:
+        raise errors.ApiError(
+            f"Request entity too large: limit is {MAX_BODY}", code=413, reason="RequestEntityTooLarge"
+        )
+    type = media_type(request) or JSON
+    duplicates: list[str] = []
+    strict = caller is not None and caller.field_validation != "Ignore"
+    try:
+        if type == JSON:
+            obj = json.decode(request.body)
+            if strict:
+                duplicates = json.duplicate_fields(request.body)
+        elif type == YAML:
+            from kcore.api.codec import yaml
+
+            obj = yaml.decode(request.body)
+        elif type == PROTOBUF and protobuf:
+            from kcore.api.codec import protobuf as proto
+
+            obj = proto.decode(request.body)
+        else:
+            raise unsupported(protobuf)
+    except errors.BadRequest as error:
+        raise unrecognized(kind, error.message, request.body) from None
+    if duplicates and caller is not None:
+        _strictness(kind, obj, caller, [f'duplicate field "{path}"' for path in duplicates])
+    return obj
+
+
+def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
+    accepted = ", ".join((JSON, YAML, PROTOBUF) if protobuf else (JSON, YAML))
+    return errors.UnsupportedMediaType(
+        f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+    )
+
+
+def typed(served: Served, obj: Object, caller: Caller) -> Object:
+    """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest."""
+    kind = served.kind
+    adopt(kind.kind, kind.api_version, obj)
+    shape(kind, kind.schema, obj, caller)
+    return obj
+
+
+def adopt(kind: str, api_version: str, obj: Object) -> None:
+    """A body may leave out kind and apiVersion, but may not say others. Raises BadRequest."""
+    said_kind, said_version = obj.get("kind") or kind, obj.get("apiVersion") or api_version
+    if said_kind != kind or said_version != api_version:
+        version = said_version.rpartition("/")[2] if said_version == api_version else said_version
+        raise errors.BadRequest(
+            f'{said_kind} in version "{version}" cannot be handled as a {kind}: no kind "{said_kind}" is registered '
+            f'for version "{said_version}" in scheme "pkg/api/legacyscheme/scheme.go:30"'
+        )
+    obj["kind"], obj["apiVersion"] = kind, api_version
+
+
+def shape(kind: Kind, schema: Schema, obj: Object, caller: Caller) -> None:
+    """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
+    unknown = validation.prepare(obj, schema, kind.kind)
+    if unknown and caller.field_validation != "Ignore":
+        _strictness(kind.kind, obj, caller, unknown)
+    if type(obj.get("metadata")) is not dict:
+        obj["metadata"] = {}
+
+
+def _strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None:
+    if caller.field_validation == "Strict":
+        version = str(obj.get("apiVersion", "")).rpartition("/")[2] if isinstance(obj, dict) else ""
+        raise errors.BadRequest(
+            f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: ' + ", ".join(problems)
+        )
+    for problem in problems:
+        caller.warn(problem)

@@ -1,0 +1,87 @@
+"""The feed: one watch of the whole store that keeps every watch cache up to date.
+
+All caches share the store's revision, so a reader knows with one comparison whether what it sees is the newest
+state: `caught_up` waits until everything that the store has committed is in the caches. That makes reads from the cache
+linearizable without asking the store.
+"""
+
+from __future__ import annotations
+
+import trio
+
+from kcore.api import layout
+from kcore.api.cache import Cache
+from kcore.errors import Compacted
+from kcore.store import Event, Store
+
+
+class Feed:
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.revision = 0  # everything up to here is in the caches
+        self.ready = trio.Event()
+        self._caches: dict[str, Cache] = {}
+        self._progress = trio.Event()
+        self._waiting = 0
+
+    def cache(self, prefix: str) -> Cache:
+        """The cache of a store prefix; it may exist before any kind uses it."""
+        found = self._caches.get(prefix)
+        if found is None:
+            found = self._caches[prefix] = Cache(prefix)
+            found.since = found.changed = self.revision
+        return found
+
+    def caches(self) -> dict[str, Cache]:
+        return self._caches
+
+    async def caught_up(self, revision: int | None = None) -> int:
+        """Wait until the caches are at the store's revision (or at `revision`); return the caches' revision."""
+        target = self.store.revision if revision is None else revision
+        while self.revision < target:
+            self._waiting += 1
+            try:
+                await self._progress.wait()
+            finally:
+                self._waiting -= 1
+        return self.revision
+
+    async def run(self) -> None:
+        """Follow the store for ever. Raises what the store raises."""
+        while True:
+            await self._load()
+            try:
+                await self._follow()
+            except Compacted:
+                continue  # we fell behind without bound: start again, and let every watcher list again
+
+    async def _load(self) -> None:
+        page = await self.store.range("")
+        for cache in self._caches.values():
+            cache.reset(page.revision)
+        for kv in page.items:
+            prefix, path = layout.split_key(kv.key)
+            if prefix:
+                self.cache(prefix).load(path, kv.value, kv.mod_revision)
+        for cache in self._caches.values():
+            cache.since = cache.changed = page.revision
+        self._moved(page.revision)
+        self.ready.set()
+
+    async def _follow(self) -> None:
+        async with self.store.watch("", self.revision + 1) as batches:
+            async for batch in batches:
+                for event in batch:
+                    self._apply(event)
+                self._moved(batch[-1].revision)
+
+    def _apply(self, event: Event) -> None:
+        prefix, path = layout.split_key(event.key)
+        if prefix:
+            self.cache(prefix).apply(path, event.current.value if event.current else None, event.revision)
+
+    def _moved(self, revision: int) -> None:
+        self.revision = revision
+        if self._waiting:
+            self._progress.set()
+            self._progress = trio.Event()

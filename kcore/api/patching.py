@@ -1,0 +1,193 @@
+"""PATCH: reading a patch, applying it to the current object, and storing the result like an update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kcore import clock, errors
+from kcore.api import decoding, layout
+from kcore.api.codec import json
+from kcore.api.options import APPLY, Caller
+from kcore.api.patch import apply, invalid_result, json_patch, malformed, merge, strategic
+from kcore.api.served import Served
+from kcore.api.storage import RETRIES, Storage, Written
+from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
+from kcore.errors import CompareFailed
+from kcore.objects import Object
+
+Transform = Callable[[Object], Object]
+
+
+class Patch:
+    """A patch that can be applied again and again: `apply` takes an object that it may change."""
+
+    def __init__(self, served: Served, type: str, value: Any) -> None:
+        self.type, self._served = type, served
+        self._raw = layout.encode_json(value)
+
+    def value(self) -> Any:
+        """The decoded patch, fresh: applying may change it."""
+        return layout.decode_json(self._raw)
+
+    def apply(self, doc: Object) -> Object:
+        """Raises BadRequest, Invalid or a 500 in upstream's words."""
+        value = self.value()
+        if self.type == JSON_PATCH:
+            result = json_patch.apply(doc, value)
+        elif self.type == MERGE_PATCH:
+            result = merge.apply(doc, value)
+        else:
+            result = strategic.apply(doc, value, self._served.kind.schema)
+        if not isinstance(result, dict):
+            raise invalid_result(layout.encode_json(result).decode(), "the patched object is no object")
+        return result
+
+
+def decode(served: Served, body: bytes, type: str) -> Patch:
+    """Raises UnsupportedMediaType for a type of patch that the kind does not take, BadRequest for a malformed one."""
+    if len(body) > decoding.MAX_BODY:
+        raise errors.ApiError(
+            f"Request entity too large: limit is {decoding.MAX_BODY}", code=413, reason="RequestEntityTooLarge"
+        )
+    if type in (JSON_PATCH, MERGE_PATCH):
+        return Patch(served, type, json.decode_patch(body))
+    if type == STRATEGIC_PATCH and served.kind.message:
+        try:
+            return Patch(served, type, json.loads(body))
+        except ValueError as error:
+            raise malformed(str(error)) from None
+    if type == APPLY:
+        from kcore.api.codec import yaml
+
+        try:
+            return Patch(served, type, yaml.decode(body))
+        except errors.BadRequest as error:
+            raise errors.BadRequest(f"error decoding YAML: {error.message}") from None
+    if type == STRATEGIC_PATCH:
+        accepted = ", ".join((JSON_PATCH, MERGE_PATCH, APPLY))
+        raise errors.UnsupportedMediaType(
+            f"the body of the request was in an unknown format - accepted media types include: {accepted}"
+        )
+    raise errors.UnsupportedMediaType("415: Unsupported Media Type", details={})
+
+
+async def patch(
+    storage: Storage,
+    served: Served,
+    namespace: str,
+    name: str,
+    patch: Patch,
+    caller: Caller,
+    *,
+    subresource: str = "",
+    prepare: Callable[[Object, Object], None] | None = None,
+) -> Written:
+    """Apply until it sticks. A patch that names no resourceVersion is applied to whatever is current."""
+    for _ in range(RETRIES):
+        entry = await storage.find(served, namespace, name)
+        if entry is None:
+            if patch.type == APPLY and not subresource:
+                return await _apply_new(storage, served, namespace, name, patch, caller)
+            raise errors.not_found(served.kind.plural, name, served.kind.group)
+        if patch.type == APPLY:
+            new = _applied(served, served.object(entry), patch, name, namespace, caller, subresource)
+        else:
+            new = result(served, patch.apply(served.copy(entry)), caller)
+            immovable(new, served.object(entry))
+        try:
+            return await storage.replace(
+                served, entry, new, caller, subresource=subresource, prepare=prepare, managed=patch.type != APPLY
+            )
+        except CompareFailed:
+            continue
+    raise errors.modified(served.kind.plural, name, served.kind.group)
+
+
+def result(served: Served, new: Object, caller: Caller) -> Object:
+    """The patched object as its kind. Raises Invalid where a whole object would have been a BadRequest."""
+    shown = layout.encode_json
+    raw = shown(new)
+    try:
+        return decoding.typed(served, new, caller)
+    except errors.BadRequest as error:
+        prefix = f'{served.kind.kind} in version "{served.kind.version}" cannot be handled as a {served.kind.kind}: '
+        raise invalid_result(raw.decode(), error.message.removeprefix(prefix)) from None
+
+
+def immovable(new: Object, old: Object) -> None:
+    """A patch cannot rename. Raises BadRequest."""
+    was, meta = old["metadata"], new["metadata"]
+    if meta.get("name") != was.get("name"):
+        raise errors.BadRequest(
+            f"the name of the object ({meta.get('name', '')}) does not match the name on the URL ({was['name']})"
+        )
+    if meta.get("namespace", "") != was.get("namespace", ""):
+        raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+
+
+# --- server-side apply -----------------------------------------------------------------------------------------------
+
+
+def _configuration(served: Served, patch: Patch, name: str, namespace: str, caller: Caller) -> Object:
+    """The applied configuration, checked as upstream checks it before it is merged."""
+    applied: Object = patch.value()
+    kind = served.kind
+    said = (applied.get("apiVersion") or "", applied.get("kind") or "")
+    if said != (kind.api_version, kind.kind):
+        group, _, version = said[0].rpartition("/")
+        raise errors.BadRequest(f"invalid object type: {group}/{version}, Kind={said[1]}")
+    meta = applied.setdefault("metadata", {})
+    if meta.get("managedFields"):
+        raise errors.BadRequest("metadata.managedFields must be nil")
+    if meta.get("name", name) != name:
+        raise errors.BadRequest(f"the name of the object ({meta['name']}) does not match the name on the URL ({name})")
+    if kind.namespaced:
+        if meta.get("namespace", namespace) != namespace:
+            raise errors.BadRequest(
+                f"the namespace of the object ({meta['namespace']}) does not match the namespace on the request "
+                f"({namespace})"
+            )
+        meta["namespace"] = namespace
+    meta["name"] = name
+    decoding.shape(kind, kind.schema, applied, caller)
+    return applied
+
+
+def _applied(
+    served: Served, live: Object, patch: Patch, name: str, namespace: str, caller: Caller, subresource: str
+) -> Object:
+    applied = _configuration(served, patch, name, namespace, caller)
+    version = applied["metadata"].pop("resourceVersion", "")
+    if version and version != live["metadata"].get("resourceVersion", version):
+        raise errors.modified(served.kind.plural, name, served.kind.group)
+    return apply.apply(
+        live,
+        applied,
+        served.kind.schema,
+        manager=caller.manager,
+        api_version=served.kind.api_version,
+        time=clock.timestamp(),
+        force=caller.force,
+        subresource=subresource,
+    )
+
+
+async def _apply_new(
+    storage: Storage, served: Served, namespace: str, name: str, patch: Patch, caller: Caller
+) -> Written:
+    """Applying what does not exist creates it; with a uid or resourceVersion it must exist."""
+    applied = _configuration(served, patch, name, namespace, caller)
+    if applied["metadata"].get("resourceVersion") or applied["metadata"].get("uid"):
+        raise errors.not_found(served.kind.plural, name, served.kind.group)
+    kind = served.kind
+    new = apply.apply(
+        None,
+        applied,
+        kind.schema,
+        manager=caller.manager,
+        api_version=kind.api_version,
+        time=clock.timestamp(),
+        force=caller.force,
+    )
+    return await storage.create(served, namespace, new, caller, managed=False)

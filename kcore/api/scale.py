@@ -1,0 +1,135 @@
+"""``/scale``: the replica count of anything that has one, as an autoscaling/v1 Scale."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kcore import errors
+from kcore.api import answers, decoding, fields, negotiate, options, patching
+from kcore.api.auth import User
+from kcore.api.cache import Entry
+from kcore.api.kinds import ScalePaths
+from kcore.api.options import Caller
+from kcore.api.patch import invalid_result
+from kcore.api.routing import RequestInfo
+from kcore.api.served import Served
+from kcore.api.storage import RETRIES, Written
+from kcore.errors import CompareFailed
+from kcore.http.messages import AnyResponse, Request
+from kcore.objects import Object, selectors
+
+if TYPE_CHECKING:
+    from kcore.api.server import ApiServer
+
+KIND, API_VERSION = "Scale", "autoscaling/v1"
+
+
+class Scale:
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+
+    async def answer(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
+        storage = self._server.storage
+        form = negotiate.negotiate(request, named=True)
+        if info.verb == "get":
+            entry = await storage.get(served, info.namespace, info.name)
+            return answers.encoded(scale_of(served, entry), form)
+        if info.verb == "update":
+            caller = options.caller(request, user, "update")
+            body = decoding.body(request, KIND, caller)
+            decoding.adopt(KIND, API_VERSION, body)
+            written = await self._write(served, info, caller, lambda _: body)
+        else:
+            type = decoding.media_type(request)
+            patch = patching.decode(served, request.body, type)
+            caller = options.caller(request, user, "patch", type)
+            if type == options.APPLY:
+                written = await self._write(served, info, caller, lambda scale: {**scale, **patch.value()})
+            else:
+                written = await self._write(served, info, caller, patch.apply)
+        response = answers.encoded(scale_of(served, written.entry), form)
+        response.headers += answers.warning_headers(caller.warnings)
+        return response
+
+    async def _write(self, served: Served, info: RequestInfo, caller: Caller, produce: Any) -> Written:
+        """Put the replicas of the produced Scale into the object."""
+        paths = served.kind.scale
+        assert paths is not None
+        storage = self._server.storage
+        for _ in range(RETRIES):
+            entry = await storage.get(served, info.namespace, info.name)
+            wanted = produce(scale_of(served, entry))
+            replicas = self._replicas(info.name, wanted)
+            new = served.copy(entry)
+            _set(new, paths.spec_replicas, replicas)
+            meta = wanted.get("metadata") or {}
+            if meta.get("uid"):
+                new["metadata"]["uid"] = meta["uid"]
+            new["metadata"]["resourceVersion"] = meta.get("resourceVersion") or str(entry.revision)
+            try:
+                return await storage.replace(served, entry, new, caller, subresource="scale", prepare=_prepare)
+            except CompareFailed:
+                continue
+        raise errors.modified(served.kind.plural, info.name, served.kind.group)
+
+    @staticmethod
+    def _replicas(name: str, wanted: Object) -> int:
+        replicas = (wanted.get("spec") or {}).get("replicas") or 0
+        if isinstance(replicas, bool) or not isinstance(replicas, int):
+            kind = "string" if isinstance(replicas, str) else "number"
+            why = f"json: cannot unmarshal {kind} into Go struct field ScaleSpec.spec.replicas of type int32"
+            raise invalid_result(fields.show(wanted), why)
+        if replicas < 0:
+            cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+            raise errors.invalid(KIND, name, [cause], "autoscaling")
+        return replicas
+
+
+def _prepare(new: Object, old: Object) -> None:
+    """Nothing but the replicas has been changed: there is nothing to carry over."""
+
+
+def scale_of(served: Served, entry: Entry) -> Object:
+    """An object's Scale."""
+    obj, paths = served.object(entry), served.kind.scale
+    assert paths is not None
+    meta = obj["metadata"]
+    shown = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if k in meta}
+    replicas = _at(obj, paths.spec_replicas)
+    status: Object = {"replicas": _at(obj, paths.status_replicas) or 0}
+    selector = selector_text(obj, paths)
+    if selector:
+        status["selector"] = selector
+    spec = {"replicas": replicas} if replicas else {}
+    return {"kind": KIND, "apiVersion": API_VERSION, "metadata": shown, "spec": spec, "status": status}
+
+
+def selector_text(obj: Object, paths: ScalePaths) -> str:
+    """The pods' selector as a string, whichever of its three forms the object has."""
+    selector = _at(obj, paths.selector) if paths.selector else None
+    if not selector:
+        return ""
+    if isinstance(selector, str):
+        return selector
+    if "matchLabels" in selector or "matchExpressions" in selector:
+        return _sorted(selectors.from_object(selector))
+    return _sorted(selectors.from_map(selector))
+
+
+def _sorted(selector: selectors.Selector) -> str:
+    return ",".join(str(r) for r in sorted(selector.requirements, key=lambda r: r.key))
+
+
+def _at(obj: Object, path: str) -> Any:
+    at: Any = obj
+    for part in path.strip(".").split("."):
+        at = at.get(part) if isinstance(at, dict) else None
+    return at
+
+
+def _set(obj: Object, path: str, value: Any) -> None:
+    *parents, last = path.strip(".").split(".")
+    at = obj
+    for part in parents:
+        at = at.setdefault(part, {})
+    at[last] = value

@@ -1,0 +1,151 @@
+"""A served version of a resource: its declaration, its cache, and how its entries become bytes and objects."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kcore.api import layout
+from kcore.api.cache import Cache, Entry
+from kcore.api.kinds import Kind, KindTable
+from kcore.errors import BadRequest
+from kcore.objects import Object
+
+_NAME_FIELDS = ("metadata.name", "metadata.namespace")
+
+
+class Served:
+    """One kind at work. Made once for each declaration; what is costly to find out is kept here."""
+
+    def __init__(self, kind: Kind, cache: Cache, stored: Kind) -> None:
+        self.kind = kind
+        self.cache = cache
+        self.stored = stored  # the declaration whose version lies in the store; often the same
+        self.prefix = layout.prefix(kind)
+        self.head = layout.head(kind.api_version, kind.kind)
+        # upstream leaves out what every item of a typed list repeats; custom resources have no such list type
+        self.item_head = b"{" if kind.message else self.head
+        self.list_head = layout.head(kind.api_version, kind.kind + "List")
+        self.converts = kind.from_storage is not None
+        self.stored_head = layout.head(stored.api_version, stored.kind)
+        self._extractors: dict[str, Callable[[Entry], str]] = {}
+
+    def key(self, namespace: str, name: str) -> str:
+        return layout.key(self.prefix, namespace, name)
+
+    def object(self, entry: Entry) -> Object:
+        """The decoded object in this version: shared, read-only."""
+        if not self.converts:
+            return entry.object(self.head)
+        found = entry.forms.get(self.head)
+        if found is None:
+            found = entry.forms[self.head] = self._converted(entry.copy(self.stored_head))
+        return found  # type: ignore[no-any-return]
+
+    def copy(self, entry: Entry) -> Object:
+        """The decoded object in this version, for the caller to change."""
+        if not self.converts:
+            return entry.copy(self.head)
+        return self._converted(entry.copy(self.stored_head))
+
+    def _converted(self, obj: Object) -> Object:
+        assert self.kind.from_storage is not None
+        out = self.kind.from_storage(obj)
+        out["kind"], out["apiVersion"] = self.kind.kind, self.kind.api_version
+        return out
+
+    def tail(self, entry: Entry) -> bytes:
+        """Everything of the JSON form from ``"metadata"`` on, with the closing brace."""
+        if not self.converts:
+            return entry.tail
+        found = entry.forms.get(("tail", self.head))
+        if found is None:
+            encoded = layout.encode(self.object(entry))
+            found = entry.forms["tail", self.head] = layout.tail(encoded, entry.revision)
+        return found  # type: ignore[no-any-return]
+
+    def json(self, entry: Entry) -> list[bytes]:
+        return [self.head, self.tail(entry)]
+
+    def encode(self, obj: Object) -> bytes:
+        """The stored bytes of an object in this version."""
+        if self.kind.to_storage is not None:
+            obj = self.kind.to_storage(obj)
+        obj["kind"], obj["apiVersion"] = self.stored.kind, self.stored.api_version
+        return layout.encode(obj)
+
+    def extractor(self, field: str) -> Callable[[Entry], str]:
+        """How a selectable field is read from an entry. Raises BadRequest for a field that is none."""
+        found = self._extractors.get(field)
+        if found is None:
+            found = self._extractors[field] = self._make_extractor(field)
+        return found
+
+    def _make_extractor(self, field: str) -> Callable[[Entry], str]:
+        if field == "metadata.name":
+            return lambda entry: entry.name
+        if field == "metadata.namespace" and self.kind.namespaced:
+            return lambda entry: entry.namespace
+        read = self.kind.selectable.get(field)
+        if read is None:
+            if self.kind.selectable:
+                raise BadRequest(f"field label not supported: {field}")
+            known = ", ".join(f'"{f}"' for f in _NAME_FIELDS)
+            raise BadRequest(f'"{field}" is not a known field selector: only {known}')
+
+        def extract(entry: Entry) -> str:
+            value = entry.forms.get(read)
+            if value is None:
+                value = entry.forms[read] = read(self.object(entry))
+            return str(value)
+
+        return extract
+
+    def finished(self, obj: Object) -> bool:
+        """The object's deletion has begun and nothing holds it any more: the write that says so removes it."""
+        meta = obj["metadata"]
+        if not meta.get("deletionTimestamp") or meta.get("finalizers") or meta.get("deletionGracePeriodSeconds"):
+            return False
+        # namespaces are also held by the finalizers of their spec
+        return not ("finalize" in self.kind.subresources and (obj.get("spec") or {}).get("finalizers"))
+
+    def details(self, name: str = "") -> dict[str, Any]:
+        """The ``details`` of a Status about this resource."""
+        out: dict[str, Any] = {"name": name} if name else {}
+        if self.kind.group:
+            out["group"] = self.kind.group
+        out["kind"] = self.kind.plural
+        return out
+
+
+class ServedTable:
+    """What is served now: a `Served` for every declared kind, made when it is first asked for."""
+
+    def __init__(self, kinds: KindTable, cache: Callable[[str], Cache]) -> None:
+        self.kinds, self._cache = kinds, cache
+        self._made: dict[Kind, Served] = {}
+        self._generation = -1
+
+    def find(self, group: str, version: str, plural: str) -> Served | None:
+        kind = self.kinds.get(group, version, plural)
+        return None if kind is None else self.of(kind)
+
+    def of(self, kind: Kind) -> Served:
+        if self._generation != self.kinds.generation:
+            self._made.clear()  # a declaration may have changed what another one is stored as
+            self._generation = self.kinds.generation
+        made = self._made.get(kind)
+        if made is None:
+            made = self._made[kind] = Served(kind, self._cache(layout.prefix(kind)), self._stored(kind))
+        return made
+
+    def _stored(self, kind: Kind) -> Kind:
+        """The declaration in whose version `kind` is stored."""
+        version = kind.storage_version or kind.version
+        if kind.from_storage is None and version == kind.version:
+            return kind
+        prefix = layout.prefix(kind)
+        for other in self.kinds:
+            if other.from_storage is None and other.version == version and layout.prefix(other) == prefix:
+                return other
+        return kind

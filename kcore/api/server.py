@@ -1,0 +1,179 @@
+"""The API server: one request in, one answer out.
+
+    route -> authenticate -> impersonate -> authorize -> verb (decode, default, admit, validate, store) -> encode
+
+`handle` is what a front end calls. It never raises but for cancellation: an `ApiError` becomes its Status, and
+anything else a 500 that is logged. Components in this process use `client`, which enters the same pipeline behind
+the decoding.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from kcore import errors
+from kcore.api import access, answers, health, routing
+from kcore.api.admission import Admission
+from kcore.api.auth import Authenticator, Authorizer, User
+from kcore.api.discovery import Discovery
+from kcore.api.feed import Feed
+from kcore.api.inprocess import InProcessClient
+from kcore.api.kinds import KindTable
+from kcore.api.observe import Observed
+from kcore.api.openapi import OpenApi
+from kcore.api.paths import Paths
+from kcore.api.routes import Routes
+from kcore.api.routing import RequestInfo
+from kcore.api.scale import Scale
+from kcore.api.served import Served, ServedTable
+from kcore.api.storage import Storage
+from kcore.api.subresources import Subresources
+from kcore.api.verbs import Verbs
+from kcore.client import Client
+from kcore.http.messages import AnyResponse, Request
+from kcore.metrics import Metrics
+from kcore.registry import Cluster
+from kcore.store import Store
+
+MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
+
+class ApiServer:
+    """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving."""
+
+    def __init__(
+        self,
+        store: Store,
+        kinds: KindTable,
+        *,
+        cluster: Cluster,
+        authenticators: Sequence[Authenticator],
+        authorizers: Sequence[Authorizer],
+        admission: Sequence[Admission],
+        routes: Sequence[Routes],
+        metrics: Metrics,
+        log: logging.Logger,
+    ) -> None:
+        self.store, self.kinds, self.cluster, self.metrics, self.log = store, kinds, cluster, metrics, log
+        self.authenticators = list(authenticators)
+        self.authorizers = list(authorizers)
+        self.admission = list(admission)
+        self.routes = list(routes)
+        self.feed = Feed(store)
+        self.ready = self.feed.ready
+        """Set when the watch caches are full: from then on `handle` and clients answer."""
+        self.table = ServedTable(kinds, self.feed.cache)
+        self.storage = Storage(store, self.feed, self.admission)
+        self.observed = Observed(metrics, self.feed)
+        self.verbs = Verbs(self.storage, self.observed.watch_ended)
+        self.health = health.Health()
+        self.health.checks["log"] = lambda: ""
+        self.health.checks["etcd"] = lambda: ""
+        self.health.ready_only["informer-sync"] = lambda: "" if self.ready.is_set() else "caches are being filled"
+        self.health.ready_only["shutdown"] = lambda: "process is shutting down" if self._closing else ""
+        self.subresources = Subresources(self)
+        self.scale = Scale(self)
+        self.internal = self.client(MASTERS)
+        """This API as the API server itself: what route handlers act with."""
+        self.discovery = Discovery(kinds)
+        self.openapi = OpenApi(kinds)
+        self.paths = Paths(self)
+        self._closing = False
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the store. Started when every read will see the present state."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.feed.run)
+                await self.ready.wait()
+                task_status.started()
+        finally:
+            self._closing = True
+
+    def client(self, user: User) -> Client:
+        """The API in this process, as `user`."""
+        return InProcessClient(self, user)
+
+    def check_serving(self) -> None:
+        """Raises ServiceUnavailable before the caches are full and after the server has closed."""
+        if self._closing or not self.ready.is_set():
+            raise errors.ServiceUnavailable("the server is currently unable to handle the request")
+
+    def unknown_resource(self) -> errors.NotFound:
+        return errors.NotFound("the server could not find the requested resource", details={})
+
+    # --- one request --------------------------------------------------------------------------------------------
+
+    async def handle(self, request: Request) -> AnyResponse:
+        """Answer a request. Never raises but for cancellation."""
+        return await self._guarded(request, None)
+
+    async def handle_as(self, request: Request, user: User) -> AnyResponse:
+        """Answer a request of somebody who is known already."""
+        return await self._guarded(request, user)
+
+    async def _guarded(self, request: Request, user: User | None) -> AnyResponse:
+        info = routing.parse(request)
+        observation = self.observed.begin(info, "dryRun=" in request.query)
+        try:
+            response = await self._handle(request, info, user)
+        except errors.ApiError as error:
+            response = answers.failure(error, request)
+        except Exception as error:
+            self.log.exception("%s %s failed", request.method, request.path)
+            response = answers.failure(_internal(error), request)
+        except BaseException:
+            observation.end(0)
+            raise
+        observation.end(getattr(response, "status", 101), response)
+        return response
+
+    async def _handle(self, request: Request, info: RequestInfo, user: User | None) -> AnyResponse:
+        if user is None:
+            user = await access.authenticate(self.authenticators, request)
+            if "impersonate-user" in request.headers or any(k.startswith("impersonate-") for k in request.headers):
+                user = await access.impersonated(self.authorizers, request, user, info)
+            await access.authorize(self.authorizers, access.attributes(user, info, request))
+        if not info.resource:
+            return await self.paths.answer(request, user)
+        self.check_serving()
+        served = self.table.find(info.group, info.version, info.resource)
+        if served is None:
+            raise self.unknown_resource()
+        if info.subresource:
+            return await self.subresources.answer(request, served, info, user)
+        return await self._resource(request, served, info, user)
+
+    async def _resource(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
+        kind, verb = served.kind, info.verb
+        if kind.virtual or self.subresources.routed(served, ""):
+            return await self.subresources.virtual(request, served, info, user)
+        if verb not in kind.verbs or (verb == "create") == info.named or (
+            not info.named and verb in ("get", "update", "patch", "delete")
+        ):
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+        if kind.namespaced and not info.namespace and verb not in ("list", "watch"):
+            raise self.unknown_resource()
+        if verb == "get":
+            return await self.verbs.get(request, served, info)
+        if verb == "list":
+            return await self.verbs.list(request, served, info)
+        if verb == "watch":
+            return await self.verbs.watch(request, served, info)
+        if verb == "create":
+            return await self.verbs.create(request, served, info, user)
+        if verb == "update":
+            return await self.verbs.update(request, served, info, user)
+        if verb == "patch":
+            return await self.verbs.patch(request, served, info, user)
+        if verb == "delete":
+            return await self.verbs.delete(request, served, info, user)
+        return await self.verbs.delete_collection(request, served, info, user)
+
+
+def _internal(error: BaseException) -> errors.ApiError:
+    return errors.InternalError(
+        f"Internal error occurred: {error}", details={"causes": [{"message": str(error)}]}
+    )

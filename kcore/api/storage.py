@@ -1,0 +1,351 @@
+"""Reads and writes of objects: the steps between a decoded request and the store.
+
+    create:  names and metadata -> prepare -> default -> managed fields -> admit -> validate -> admit -> put(expect=0)
+    update:  read -> produce -> carry over -> default -> prepare -> managed fields -> admit -> validate -> admit -> CAS
+
+Reads come from the watch cache once it has caught up with the store. A write that loses the race for a revision starts
+again from the newer object, unless the client named the version it wanted to change.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Callable
+
+import attrs
+
+from kcore import clock, errors
+from kcore.api import layout
+from kcore.api.admission import Admission, AdmissionRequest
+from kcore.api.cache import Entry
+from kcore.api.checks import checked, metadata_causes, refuse, update_causes
+from kcore.api.feed import Feed
+from kcore.api.options import Caller
+from kcore.api.patch import apply
+from kcore.api.served import Served
+from kcore.errors import CompareFailed
+from kcore.objects import Object
+from kcore.store import KeyValue, Store
+
+MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
+RETRIES = 8
+
+_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace")
+_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels and no look-alikes, as upstream has it
+_random = random.SystemRandom()
+
+
+class Hooks:
+    """What a resource does beside its own write: Services take addresses. The base class does nothing.
+
+    Each method returns a function that undoes what it did, called when the write does not happen.
+    """
+
+    def created(self, obj: Object) -> Callable[[], None]:
+        return _nothing
+
+    def updated(self, obj: Object, old: Object) -> Callable[[], None]:
+        return _nothing
+
+
+def _nothing() -> None:
+    return None
+
+
+@attrs.frozen(slots=True)
+class Written:
+    """The outcome of a write: what to answer with."""
+
+    entry: Entry
+    created: bool = False
+    deleted: bool = False
+
+
+Produce = Callable[[Object], Object]
+"""From the current object (a copy, to be changed) to the wanted one."""
+
+
+class Storage:
+    def __init__(self, store: Store, feed: Feed, admission: list[Admission]) -> None:
+        self.store, self.feed, self.admission = store, feed, admission
+        self.hooks: dict[str, Hooks] = {}  # by store prefix
+        self._no_hooks = Hooks()
+
+    # --- reading ------------------------------------------------------------------------------------------------
+
+    async def find(self, served: Served, namespace: str, name: str) -> Entry | None:
+        """The newest committed state of an object."""
+        if self.feed.revision < self.store.revision:
+            await self.feed.caught_up()
+        return served.cache.get(namespace, name)
+
+    async def get(self, served: Served, namespace: str, name: str) -> Entry:
+        """Raises NotFound."""
+        found = await self.find(served, namespace, name)
+        if found is None:
+            raise errors.not_found(served.kind.plural, name, served.kind.group)
+        return found
+
+    # --- creating -----------------------------------------------------------------------------------------------
+
+    async def create(
+        self, served: Served, namespace: str, obj: Object, caller: Caller, *, managed: bool = True
+    ) -> Written:
+        """Store a new object; `obj` is changed. Raises AlreadyExists, Invalid, Forbidden, BadRequest.
+
+        Without `managed` the object's managedFields are right already (server-side apply).
+        """
+        meta = self._new_metadata(served, namespace, obj)
+        generated = not meta.get("name")
+        for attempt in range(RETRIES):
+            if generated:
+                meta["name"] = _generate(meta.get("generateName", "")) if meta.get("generateName") else ""
+            try:
+                return await self._create(served, namespace, obj, caller, managed)
+            except errors.AlreadyExists:
+                if not generated or attempt == RETRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _new_metadata(self, served: Served, namespace: str, obj: Object) -> Object:
+        meta = obj.setdefault("metadata", {})
+        if served.kind.namespaced:
+            if meta.setdefault("namespace", namespace) not in (namespace, ""):
+                raise errors.BadRequest(
+                    "the namespace of the provided object does not match the namespace sent on the request"
+                )
+            meta["namespace"] = namespace
+        else:
+            meta.pop("namespace", None)
+        if meta.get("resourceVersion"):
+            raise errors.ApiError("resourceVersion should not be set on objects to be created", reason="")
+        for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
+            meta.pop(field, None)
+        meta["uid"] = str(uuid.uuid4())
+        meta["creationTimestamp"] = clock.timestamp()
+        return meta  # type: ignore[no-any-return]
+
+    async def _create(
+        self, served: Served, namespace: str, obj: Object, caller: Caller, managed: bool
+    ) -> Written:
+        kind, strategy, meta = served.kind, served.kind.strategy, obj["metadata"]
+        strategy.prepare_create(obj)
+        strategy.default(obj)
+        if strategy.has_generation:
+            meta["generation"] = 1
+        else:
+            meta.pop("generation", None)
+        if managed:
+            manage(None, obj, served, caller)
+        request = AdmissionRequest(
+            "CREATE", kind, "", namespace, meta["name"], caller.user, obj, None, caller.options, caller.dry_run
+        )
+        plugins = await self.admit(request)
+        obj = request.obj  # type: ignore[assignment]  # a CREATE has an object
+        name = obj["metadata"].get("name", "")
+        refuse(served, name, metadata_causes(served, obj) + checked(served, obj) + list(strategy.validate(obj)))
+        undo = self.hooks.get(served.prefix, self._no_hooks).created(obj)
+        try:
+            await self.validate(request, plugins)
+            self._warn(served, obj, None, caller, request)
+            value = self._encode(served, obj)
+            if caller.dry_run:
+                if await self.find(served, namespace, name) is not None:
+                    raise CompareFailed("", 0, 1)
+                undo()
+                return Written(Entry(namespace, name, 0, layout.tail(value, 0)), created=True)
+            kv = await self.store.put(served.key(namespace, name), value, expect=0)
+        except CompareFailed:
+            undo()
+            raise await self._exists(served, namespace, name) from None
+        except BaseException:
+            undo()
+            raise
+        return Written(_entry(namespace, name, kv), created=True)
+
+    async def _exists(self, served: Served, namespace: str, name: str) -> errors.AlreadyExists:
+        error = errors.already_exists(served.kind.plural, name, served.kind.group)
+        found = await self.find(served, namespace, name)
+        if found is not None and b'"deletionTimestamp":' in found.tail:
+            error = errors.AlreadyExists(f"object is being deleted: {error.message}", details=error.details)
+        return error
+
+    # --- changing -----------------------------------------------------------------------------------------------
+
+    async def update(
+        self, served: Served, namespace: str, name: str, produce: Produce, caller: Caller, *, subresource: str = ""
+    ) -> Written:
+        """Change an object until the change sticks. `produce` may be called several times.
+
+        Raises NotFound, Conflict (the produced object names another resourceVersion or uid), Invalid, Forbidden.
+        """
+        for _ in range(RETRIES):
+            entry = await self.get(served, namespace, name)
+            new = produce(served.copy(entry))
+            asked = new["metadata"].get("resourceVersion")
+            try:
+                return await self.replace(served, entry, new, caller, subresource=subresource)
+            except CompareFailed:
+                if asked and asked != str(entry.revision):
+                    break
+        raise errors.modified(served.kind.plural, name, served.kind.group)
+
+    async def replace(
+        self,
+        served: Served,
+        entry: Entry,
+        new: Object,
+        caller: Caller,
+        *,
+        subresource: str = "",
+        prepare: Callable[[Object, Object], None] | None = None,
+        managed: bool = True,
+    ) -> Written:
+        """One attempt to put `new` in the place of `entry`. Raises CompareFailed if that is not current any more.
+
+        `prepare(new, old)` stands in for the strategy's own where a subresource has rules of its own.
+        """
+        kind, strategy = served.kind, served.kind.strategy
+        old = served.object(entry)
+        self._carry_over(served, entry, new, old)
+        strategy.default(new)
+        if prepare is not None:
+            prepare(new, old)
+        elif subresource == "status":
+            strategy.prepare_status(new, old)
+        else:
+            strategy.prepare_update(new, old)
+        if strategy.has_generation and strategy.spec_changed(new, old):
+            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        if managed:
+            manage(old, new, served, caller, subresource)
+        request = AdmissionRequest(
+            "UPDATE", kind, subresource, entry.namespace, entry.name, caller.user, new, old, caller.options, caller.dry_run
+        )
+        plugins = await self.admit(request)
+        new = request.obj  # type: ignore[assignment]  # an UPDATE has an object
+        refuse(served, entry.name, update_causes(served, new, old, subresource))
+        undo = _nothing
+        if not subresource:
+            undo = self.hooks.get(served.prefix, self._no_hooks).updated(new, old)
+        try:
+            await self.validate(request, plugins)
+            self._warn(served, new, old, caller, request)
+            return await self._commit(served, entry, new, old, caller, undo)
+        except BaseException:
+            undo()
+            raise
+
+    def _carry_over(self, served: Served, entry: Entry, new: Object, old: Object) -> None:
+        """Metadata that no client may change; the checks of resourceVersion and uid."""
+        kind, meta, was = served.kind, new["metadata"], old["metadata"]
+        version = meta.get("resourceVersion")
+        if version and version != "0":
+            if not version.isdecimal():
+                raise errors.ApiError(f'strconv.ParseUint: parsing "{version}": invalid syntax', reason="")
+            if version != str(entry.revision):
+                raise errors.modified(kind.plural, entry.name, kind.group)
+        elif not kind.strategy.allow_unconditional_update:
+            cause = errors.Cause(
+                "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
+            )
+            raise errors.invalid(kind.kind, entry.name, [cause], kind.group)
+        if meta.get("uid") and meta["uid"] != was["uid"]:
+            where = f"/registry/{kind.plural}/{entry.path}"
+            raise errors.conflict(
+                kind.plural,
+                entry.name,
+                f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: "
+                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
+                kind.group,
+            )
+        for field in _KEPT:
+            if field in was:
+                meta[field] = was[field]
+            else:
+                meta.pop(field, None)
+        meta["resourceVersion"] = was["resourceVersion"]
+        meta.pop("selfLink", None)
+        if "generateName" in was:
+            meta.setdefault("generateName", was["generateName"])
+
+    async def _commit(
+        self, served: Served, entry: Entry, new: Object, old: Object, caller: Caller, undo: Callable[[], None]
+    ) -> Written:
+        if _unchanged(new, old):
+            undo()
+            return Written(entry)  # no write, no event
+        finished = served.finished(new)
+        value = self._encode(served, new)
+        shown = Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision))
+        if caller.dry_run:
+            undo()
+            return Written(shown, deleted=finished)
+        key = served.key(entry.namespace, entry.name)
+        if finished:
+            await self.store.delete(key, expect=entry.revision)
+            return Written(shown, deleted=True)
+        kv = await self.store.put(key, value, expect=entry.revision)
+        return Written(_entry(entry.namespace, entry.name, kv))
+
+    def _encode(self, served: Served, obj: Object) -> bytes:
+        value = served.encode(obj)
+        if len(value) > MAX_VALUE:
+            raise errors.ApiError("etcdserver: request is too large", reason="")
+        return value
+
+    def _warn(
+        self, served: Served, new: Object, old: Object | None, caller: Caller, request: AdmissionRequest
+    ) -> None:
+        for text in (*served.kind.strategy.warnings(new, old), *request.warnings):
+            caller.warn(text)
+
+    # --- admission ----------------------------------------------------------------------------------------------
+
+    async def admit(self, request: AdmissionRequest) -> list[Admission]:
+        """Let every plugin change the object; return those that want to see it once more."""
+        plugins = [plugin for plugin in self.admission if plugin.handles(request)]
+        for plugin in plugins:
+            await plugin.admit(request)
+        return plugins
+
+    async def validate(self, request: AdmissionRequest, plugins: list[Admission]) -> None:
+        for plugin in plugins:
+            await plugin.validate(request)
+
+
+def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:
+    """Record in managedFields which fields the caller has set."""
+    apply.update_managed_fields(
+        old,
+        new,
+        served.kind.schema,
+        manager=caller.manager,
+        api_version=served.kind.api_version,
+        time=clock.timestamp(),
+        subresource=subresource,
+    )
+
+
+def _generate(prefix: str) -> str:
+    return prefix[:58] + "".join(_random.choice(_SUFFIX) for _ in range(5))
+
+
+def _entry(namespace: str, name: str, kv: KeyValue) -> Entry:
+    return Entry(namespace, name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
+
+
+def _unchanged(new: Object, old: Object) -> bool:
+    """Nothing but the times in managedFields differs: upstream writes nothing then."""
+    if len(new) != len(old):
+        return False
+    for key, value in new.items():
+        if key != "metadata" and old.get(key) != value:
+            return False
+    return _timeless(new["metadata"]) == _timeless(old["metadata"])
+
+
+def _timeless(meta: Object) -> Object:
+    managed = [{k: v for k, v in f.items() if k != "time"} for f in meta.get("managedFields") or ()]
+    return {**meta, "managedFields": managed}

@@ -1,0 +1,143 @@
+"""Subresources: status and scale by rule, a few with rules of their own, and the rest by whoever registered a route.
+
+A handler here answers (group, plural, subresource); route providers (`kcore.api.routes`) answer what needs another
+part of the cluster: a node for logs, the authenticators for reviews.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from kcore import errors
+from kcore.api import answers, decoding, negotiate, options
+from kcore.api.admission import AdmissionRequest
+from kcore.api.auth import User
+from kcore.api.routes import Call
+from kcore.api.routes import Handler as RouteHandler
+from kcore.api.routing import RequestInfo
+from kcore.api.served import Served
+from kcore.http.messages import AnyResponse, Request
+from kcore.objects import Object
+
+if TYPE_CHECKING:
+    from kcore.api.server import ApiServer
+
+Handler = Callable[[Request, Served, RequestInfo, User], Awaitable[AnyResponse]]
+
+_METHODS = {"GET": "get", "HEAD": "get", "PUT": "update", "PATCH": "patch", "POST": "create", "DELETE": "delete"}
+_CONNECT = frozenset(("exec", "attach", "portforward", "proxy"))
+
+
+class Subresources:
+    def __init__(self, server: ApiServer) -> None:
+        self._server = server
+        self.handlers: dict[tuple[str, str, str], Handler] = {}
+        """By (group, plural, subresource); subresource "" for a virtual kind."""
+
+    def route(self, served: Served, subresource: str) -> RouteHandler | None:
+        key = (served.kind.group, served.kind.plural, subresource)
+        for routes in self._server.routes:
+            found = routes.resources.get(key)
+            if found is not None:
+                return found
+        return None
+
+    def routed(self, served: Served, subresource: str) -> bool:
+        return self.route(served, subresource) is not None
+
+    async def answer(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
+        """A request for ``<resource>/<name>/<subresource>``."""
+        kind, name = served.kind, info.subresource
+        declared = kind.subresources.get(name)
+        if declared is None or (kind.namespaced and not info.namespace):
+            raise self._server.unknown_resource()
+        if info.verb not in declared.verbs and _METHODS.get(request.method, "") not in declared.verbs:
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+        own = self.handlers.get((kind.group, kind.plural, name))
+        if own is not None:
+            return await own(request, served, info, user)
+        handler = self.route(served, name)
+        if handler is not None:
+            return await self._call(handler, request, served, info, user)
+        verbs = self._server.verbs
+        if name == "scale" and kind.scale is not None:
+            return await self._server.scale.answer(request, served, info, user)
+        if info.verb == "get":
+            return await verbs.get(request, served, info)
+        if info.verb == "update":
+            return await verbs.update(request, served, info, user, name)
+        if info.verb == "patch":
+            return await verbs.patch(request, served, info, user, name)
+        raise self._server.unknown_resource()
+
+    async def virtual(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
+        """A request for a kind that is not stored."""
+        if info.verb not in served.kind.verbs or (info.verb == "create" and info.named):
+            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+        own = self.handlers.get((served.kind.group, served.kind.plural, ""))
+        if own is not None:
+            return await own(request, served, info, user)
+        handler = self.route(served, "")
+        if handler is None:
+            raise self._server.unknown_resource()
+        return await self._call(handler, request, served, info, user)
+
+    async def _call(
+        self, handler: RouteHandler, request: Request, served: Served, info: RequestInfo, user: User
+    ) -> AnyResponse:
+        """Hand a request over to a plugin, with its body decoded where it has one."""
+        kind, dry_run, body = served.kind, False, None
+        caller = options.Caller(user)
+        if info.verb == "create" and info.subresource not in _CONNECT:
+            caller = options.caller(request, user, "create")
+            dry_run = caller.dry_run
+            body = self._body(request, served, info, caller)
+        if info.subresource in _CONNECT or (info.subresource == "log" and info.verb == "get"):
+            await self._server.storage.get(served, info.namespace, info.name)
+            if info.subresource in _CONNECT:
+                await self._connect(served, info, user)
+        call = Call(
+            request,
+            user,
+            info.verb,
+            kind,
+            info.namespace,
+            info.name,
+            info.subresource,
+            info.rest,
+            self._server.internal,
+            body,
+            dry_run,
+        )
+        result = await handler(call)
+        if not isinstance(result, dict):
+            return result
+        form = negotiate.negotiate(request, protobuf=bool(kind.message), named=True)
+        response = answers.encoded(result, form, 201 if request.method == "POST" else 200)
+        response.headers += answers.warning_headers(caller.warnings)
+        return response
+
+    def _body(self, request: Request, served: Served, info: RequestInfo, caller: options.Caller) -> Object:
+        """A create's object: of the virtual kind itself, or of the kind that the subresource takes."""
+        kind = served.kind
+        if not info.subresource:
+            obj = decoding.typed(served, decoding.body(request, kind.kind, caller), caller)
+            kind.strategy.default(obj)
+            return obj
+        declared = kind.subresources[info.subresource]
+        obj = decoding.body(request, declared.kind, caller)
+        group = declared.group or kind.group
+        version = declared.version or kind.version
+        decoding.adopt(declared.kind, f"{group}/{version}" if group else version, obj)
+        obj.setdefault("metadata", {})
+        return obj
+
+    async def _connect(self, served: Served, info: RequestInfo, user: User) -> None:
+        """Admission sees a CONNECT before a stream into a pod or service is opened."""
+        options_object: dict[str, Any] = {}
+        request = AdmissionRequest(
+            "CONNECT", served.kind, info.subresource, info.namespace, info.name, user, options_object
+        )
+        storage = self._server.storage
+        await storage.validate(request, await storage.admit(request))
