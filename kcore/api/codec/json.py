@@ -18,12 +18,8 @@ from kcore.objects import Object
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
 _SURROGATES = re.compile("[\ud800-\udfff]")
-<<<<<<< HEAD
-_TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'  # Go's words
-=======
 # Go's words for what it reads first of any object
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
->>>>>>> codec
 
 
 def encode(obj: Any) -> bytes:
