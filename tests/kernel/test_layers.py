@@ -12,10 +12,12 @@ ROOT = Path(__file__).parent.parent.parent
 
 # every room of kcore/ and the floor it stands on; rooms of one floor may not import each other unless named below
 FLOORS = {
-    **dict.fromkeys(["errors", "clock", "objects", "metrics", "http", "pki", "kubeconfig", "datadir"], 1),
+    **dict.fromkeys(
+        ["errors", "clock", "objects", "metrics", "http", "pki", "kubeconfig", "datadir", "registry", "timers"], 1
+    ),
     **dict.fromkeys(["client", "store", "runtime"], 2),
     **dict.fromkeys(["scheduler", "controller", "node", "proxy", "dns", "api"], 3),
-    **dict.fromkeys(["hookspecs", "config", "registry", "plugins"], 4),
+    **dict.fromkeys(["hookspecs", "config", "plugins"], 4),
     **dict.fromkeys(["kernel", "operations", "control"], 6),
     **dict.fromkeys(["cli", "__main__"], 7),
     "testing": 8,  # suites may use anything
@@ -38,7 +40,6 @@ SIDEWAYS = {
     ("plugins", "config"),
     ("plugins", "hookspecs"),
     ("plugins", "registry"),
-    ("registry", "config"),
     ("__init__", "hookspecs"),
     ("__init__", "registry"),
     ("operations", "kernel"),
