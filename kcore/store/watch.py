@@ -19,7 +19,7 @@ from kcore.store import Event
 from kcore.store.state import State
 
 BUFFER = 1024  # events that wait for a live watcher before it falls behind
-_SCAN = 4096  # events of history looked through, and at most delivered, in one go
+_SCAN = 1024  # events of history looked through, and at most delivered, in one go
 
 Older = Callable[[str, int, int], Awaitable[tuple[list[Event], int]]]
 """``older(prefix, start, most)``: at most `most` events from revision `start` on, out of the history that memory no

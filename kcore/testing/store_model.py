@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Iterable
 import attrs
 import trio
 
-from kcore.errors import CompareFailed
+from kcore.errors import Compacted, CompareFailed
 from kcore.store import Event, KeyValue, Range, Store
 
 KEYS = [f"/{kind}/{name}" for kind in ("a", "b", "b0") for name in ("", "x", "y", "y/z", "é")]
@@ -94,28 +94,76 @@ async def write(store: Store, prefix: str, count: int, tasks: int = 32) -> None:
 
 async def check_sequentially(store: Store, seed: int, steps: int = 300) -> None:
     """One task does random things; every answer is the model's."""
-    choose, model = random.Random(seed), Model()
+    choose, model, compacted = random.Random(seed), Model(), 0
     for step in range(steps):
         key, prefix = choose.choice(KEYS), choose.choice(PREFIXES)
-        at = choose.randint(1, model.revision) if model.revision and choose.random() < 0.5 else 0
-        state = model.states[at or model.revision]
-        action = choose.choice(["put", "put", "put", "delete", "get", "range", "range", "watch"])
+        at = choose.randint(max(compacted, 1), model.revision) if model.revision and choose.random() < 0.5 else 0
+        action = choose.choice(["put"] * 6 + ["delete"] * 2 + ["get", "range", "range", "watch"] * 2 + ["compact"])
         if action == "put":
-            lease = 0
-            assert await store.put(key, b"%d" % step, lease=lease) == model.put(key, b"%d" % step, lease)
+            assert await store.put(key, b"%d" % step) == model.put(key, b"%d" % step)
         elif action == "delete":
             assert await store.delete(key) == model.delete(key)
         elif action == "get":
-            assert await store.get(key, revision=at) == state.get(key)
+            assert await store.get(key, revision=at) == model.states[at or -1].get(key)
         elif action == "range":
             start, limit = choose.choice(["", *KEYS]), choose.randint(0, 4)
             answer = await store.range(prefix, start=start, limit=limit, revision=at)
             assert answer == model.range(prefix, start, limit, at)
-        elif at:
+        elif action == "watch" and at > compacted:
             expected = [event for event in model.events[at - 1 :] if event.key.startswith(prefix)]
             async with store.watch(prefix, at) as batches:
                 assert await take(batches, len(expected)) == expected
-        assert store.revision == model.revision
+        elif action == "compact" and at > compacted and choose.random() < 0.5:
+            await store.compact(at)
+            compacted = at
+        assert (store.revision, store.compacted) == (model.revision, compacted)
+
+
+async def check_reads_of_the_past(store: Store, readers: int = 4, writes: int = 400) -> None:
+    """Pages and watches of random revisions, while others write and compact: right, or Compacted."""
+    model, pages = Model(), []
+    events: list[Event] = []
+
+    async def put(first: int) -> None:
+        for n in range(first, writes, 8):
+            await store.put(KEYS[n % len(KEYS)], b"%d" % n)
+            if n % 5 == 0:
+                await store.delete(KEYS[(n * 7) % len(KEYS)])
+
+    async def compact() -> None:
+        while True:
+            await store.put("/compact", b"")
+            if store.revision - 20 > store.compacted:
+                await store.compact(store.revision - 20)
+
+    async def read(choose: random.Random) -> None:
+        while True:
+            await trio.lowlevel.checkpoint()
+            at, prefix = choose.randint(store.compacted, store.revision), choose.choice(PREFIXES)
+            try:
+                if at and choose.random() < 0.5:
+                    pages.append((prefix, await store.range(prefix, limit=5, revision=at)))
+                else:
+                    async with store.watch("", at + 1) as batches:
+                        events.extend(await anext(batches))
+            except Compacted:
+                pass
+
+    async with store.watch("") as batches:
+        async with trio.open_nursery() as others:
+            others.start_soon(compact)
+            for n in range(readers):
+                others.start_soon(read, random.Random(n))
+            async with trio.open_nursery() as writers:
+                for first in range(8):
+                    writers.start_soon(put, first)
+            others.cancel_scope.cancel()
+        model.replay(await take(batches, store.revision))
+    assert pages
+    for prefix, page in pages:
+        assert page == model.range(prefix, limit=5, revision=page.revision)
+    for event in events:
+        assert event == model.events[event.revision - 1]
 
 
 @attrs.frozen
