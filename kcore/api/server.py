@@ -40,6 +40,9 @@ from kcore.store import Store
 
 MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
 
+_NAMED = frozenset(("get", "update", "patch", "delete"))
+
+
 class ApiServer:
     """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving."""
 
@@ -150,9 +153,7 @@ class ApiServer:
         kind, verb = served.kind, info.verb
         if kind.virtual or self.subresources.routed(served, ""):
             return await self.subresources.virtual(request, served, info, user)
-        if verb not in kind.verbs or (verb == "create") == info.named or (
-            not info.named and verb in ("get", "update", "patch", "delete")
-        ):
+        if verb not in kind.verbs or info.named is not (verb in _NAMED) and verb != "watch":
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
         if kind.namespaced and not info.namespace and verb not in ("list", "watch"):
             raise self.unknown_resource()

@@ -22,7 +22,6 @@ from kcore.api.cache import Entry
 from kcore.api.checks import checked, metadata_causes, refuse, update_causes
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
-from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.objects import Object
@@ -317,6 +316,10 @@ class Storage:
 
 def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:
     """Record in managedFields which fields the caller has set."""
+    try:
+        from kcore.api.patch import apply
+    except ImportError:
+        return
     apply.update_managed_fields(
         old,
         new,
