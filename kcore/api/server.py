@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
 from kcore import errors
 from kcore.api import access, answers, health, routing
 from kcore.api.admission import Admission
+from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
 from kcore.api.discovery import Discovery
 from kcore.api.feed import Feed
@@ -69,6 +71,8 @@ class ApiServer:
         """Set when the watch caches are full: from then on `handle` and clients answer."""
         self.table = ServedTable(kinds, self.feed.cache)
         self.storage = Storage(store, self.feed, self.admission)
+        services = partial(self.table.find, "", "v1", "services")
+        self.storage.hooks["core/services"] = ServiceAllocator(self.storage, services, cluster)
         self.observed = Observed(metrics, self.feed)
         self.verbs = Verbs(self.storage, self.observed.watch_ended)
         self.health = health.Health()
