@@ -1,7 +1,7 @@
 """HorizontalPodAutoscalers between v1 and v2.
 
-v1 knows the target of the CPU alone. What else a v2 object says goes into annotations as JSON when it is read as v1, and
-comes back from there. Objects are stored as v2.
+v1 knows the target of the CPU alone. What else a v2 object says goes into annotations as JSON when it is read as v1,
+and comes back from there. Objects are stored as v2.
 """
 
 from __future__ import annotations
