@@ -7,6 +7,7 @@ beyond it (bytes that are no UTF-8, lone surrogates) and to find Go's sentence f
 from __future__ import annotations
 
 import json as _json
+import math
 import re
 from typing import Any
 
@@ -42,6 +43,11 @@ def decode(body: bytes) -> Object:
             value = loads(body)
         except ValueError as e:
             raise BadRequest(f"couldn't get version/kind; json parse error: {e}") from None
+    return as_object(value)
+
+
+def as_object(value: Any) -> Object:
+    """`value` if it can be an object, for any codec: a dict whose apiVersion and kind are strings. Raises BadRequest."""
     if type(value) is dict:
         for key in ("apiVersion", "kind"):
             given = value.get(key)
@@ -73,9 +79,11 @@ def loads(body: bytes) -> Any:
         raise ValueError("exceeded max depth") from None
     text = body.decode("utf-8", "replace")
     try:
-        value = _json.loads(text, parse_constant=_refuse)
+        value = _json.loads(text, parse_constant=_refuse, parse_float=_float)
     except RecursionError:
         raise ValueError("exceeded max depth") from None
+    except _OutOfRange:
+        raise
     except ValueError:
         raise ValueError(syntax_error(text)) from None
     return _json.loads(_SURROGATES.sub("\ufffd", _json.dumps(value, ensure_ascii=False)))
@@ -90,6 +98,17 @@ def go_kind(value: Any) -> str:
     if isinstance(value, dict):
         return "object"
     return "array" if isinstance(value, list) else "number"
+
+
+class _OutOfRange(ValueError):
+    """A number too large for a float."""
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _OutOfRange(f"json: cannot unmarshal number {text} into Go value of type float64")
+    return value
 
 
 def _refuse(constant: str) -> Any:

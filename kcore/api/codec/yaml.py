@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from kcore.api.codec.json import as_object
 from kcore.errors import BadRequest
 from kcore.objects import Object
 
@@ -78,11 +79,7 @@ def _documents(body: bytes) -> Iterator[Object]:
             value = _Build().value(node, 0)
         except _Problem as e:
             raise BadRequest(f"yaml: {e}") from None
-        if value is None:
-            value = {}
-        if not isinstance(value, dict):
-            raise BadRequest("couldn't get version/kind; json parse error: json: cannot unmarshal into Go value")
-        yield value
+        yield as_object(value)
 
 
 def _nodes(body: bytes) -> Iterator[yaml.Node | None]:
@@ -218,7 +215,7 @@ def _scalar(node: Any) -> Any:
             raise _Problem("!!binary value contains invalid base64 data") from None
     if tag.startswith("tag:yaml.org,2002:"):
         return _tagged(tag.rpartition(":")[2], text)
-    return resolve(text) if node.style is None else text
+    return text if node.style else resolve(text)
 
 
 def _tagged(tag: str, text: str) -> Any:
