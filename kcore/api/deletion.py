@@ -95,7 +95,7 @@ async def _attempt(
     if not gone:
         return Written(entry)
     if not dry_run:
-        await storage.store.delete(served.key(entry.namespace, entry.name), expect=entry.revision)
+        await storage.remove(served, entry)
         entry = at_revision(entry, storage.store.revision)
     return Written(entry, deleted=True)
 

@@ -9,7 +9,7 @@ from kcore import clock, errors
 from kcore.api import decoding, layout
 from kcore.api.codec import json
 from kcore.api.options import APPLY, Caller
-from kcore.api.patch import apply, invalid_result, json_patch, malformed, merge, strategic
+from kcore.api.patch import invalid_result, json_patch, malformed, merge, strategic
 from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Storage, Written
 from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
@@ -161,6 +161,8 @@ def _applied(
     version = applied["metadata"].pop("resourceVersion", "")
     if version and version != live["metadata"].get("resourceVersion", version):
         raise errors.modified(served.kind.plural, name, served.kind.group)
+    from kcore.api.patch import apply
+
     return apply.apply(
         live,
         applied,
@@ -181,6 +183,8 @@ async def _apply_new(
     if applied["metadata"].get("resourceVersion") or applied["metadata"].get("uid"):
         raise errors.not_found(served.kind.plural, name, served.kind.group)
     kind = served.kind
+    from kcore.api.patch import apply
+
     new = apply.apply(
         None,
         applied,

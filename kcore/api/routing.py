@@ -71,7 +71,8 @@ def _resource(request: Request, verb: str, group: str, version: str, parts: list
     named = bool(name)
     if not named:
         if verb == "get":
-            verb = "watch" if request.query and truthy(request.params.get("watch", [None])[0]) else "list"  # type: ignore[list-item]
+            asked = request.query and "watch" in request.params
+            verb = "watch" if asked and truthy(request.param("watch")) else "list"
         elif verb == "delete":
             verb = "deletecollection"
         if verb in ("list", "watch", "deletecollection") and "fieldSelector" in request.query:

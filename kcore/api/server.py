@@ -11,12 +11,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 
 import trio
 
 from kcore import errors
 from kcore.api import access, answers, health, routing
 from kcore.api.admission import Admission
+from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
 from kcore.api.discovery import Discovery
 from kcore.api.feed import Feed
@@ -39,6 +41,9 @@ from kcore.registry import Cluster
 from kcore.store import Store
 
 MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
+
+_NAMED = frozenset(("get", "update", "patch", "delete"))
+
 
 class ApiServer:
     """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving."""
@@ -66,6 +71,8 @@ class ApiServer:
         """Set when the watch caches are full: from then on `handle` and clients answer."""
         self.table = ServedTable(kinds, self.feed.cache)
         self.storage = Storage(store, self.feed, self.admission)
+        services = partial(self.table.find, "", "v1", "services")
+        self.storage.hooks["core/services"] = ServiceAllocator(self.storage, services, cluster)
         self.observed = Observed(metrics, self.feed)
         self.verbs = Verbs(self.storage, self.observed.watch_ended)
         self.health = health.Health()
@@ -150,9 +157,7 @@ class ApiServer:
         kind, verb = served.kind, info.verb
         if kind.virtual or self.subresources.routed(served, ""):
             return await self.subresources.virtual(request, served, info, user)
-        if verb not in kind.verbs or (verb == "create") == info.named or (
-            not info.named and verb in ("get", "update", "patch", "delete")
-        ):
+        if verb not in kind.verbs or info.named is not (verb in _NAMED) and verb != "watch":
             raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
         if kind.namespaced and not info.namespace and verb not in ("list", "watch"):
             raise self.unknown_resource()

@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable
 
 import attrs
+import trio
 
 from kcore import clock, errors
 from kcore.api import layout
@@ -22,7 +23,6 @@ from kcore.api.cache import Entry
 from kcore.api.checks import checked, metadata_causes, refuse, update_causes
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
-from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.objects import Object
@@ -36,21 +36,29 @@ _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels and no look-alikes, as upst
 _random = random.SystemRandom()
 
 
+class Reservation:
+    """What a write has taken for itself beside its object. The base class has taken nothing."""
+
+    async def undo(self) -> None:
+        """The write does not happen: give everything back."""
+
+    async def done(self, obj: Object) -> None:
+        """The write has happened."""
+
+
 class Hooks:
-    """What a resource does beside its own write: Services take addresses. The base class does nothing.
+    """What a resource does beside its own write: Services take addresses. The base class does nothing."""
 
-    Each method returns a function that undoes what it did, called when the write does not happen.
-    """
+    async def reserve(self, obj: Object, old: Object | None, dry_run: bool) -> Reservation:
+        """Called before a write, with the valid object, which may be completed. Raises Invalid."""
+        return _NOTHING
 
-    def created(self, obj: Object) -> Callable[[], None]:
-        return _nothing
-
-    def updated(self, obj: Object, old: Object) -> Callable[[], None]:
-        return _nothing
+    async def deleted(self, obj: Object) -> None:
+        """Called after the object has been removed."""
 
 
-def _nothing() -> None:
-    return None
+_NOTHING = Reservation()
+_NO_HOOKS = Hooks()
 
 
 @attrs.frozen(slots=True)
@@ -70,7 +78,6 @@ class Storage:
     def __init__(self, store: Store, feed: Feed, admission: list[Admission]) -> None:
         self.store, self.feed, self.admission = store, feed, admission
         self.hooks: dict[str, Hooks] = {}  # by store prefix
-        self._no_hooks = Hooks()
 
     # --- reading ------------------------------------------------------------------------------------------------
 
@@ -145,23 +152,28 @@ class Storage:
         obj = request.obj  # type: ignore[assignment]  # a CREATE has an object
         name = obj["metadata"].get("name", "")
         refuse(served, name, metadata_causes(served, obj) + checked(served, obj) + list(strategy.validate(obj)))
-        undo = self.hooks.get(served.prefix, self._no_hooks).created(obj)
+        reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(obj, None, caller.dry_run)
         try:
             await self.validate(request, plugins)
             self._warn(served, obj, None, caller, request)
-            value = self._encode(served, obj)
-            if caller.dry_run:
-                if await self.find(served, namespace, name) is not None:
-                    raise CompareFailed("", 0, 1)
-                undo()
-                return Written(Entry(namespace, name, 0, layout.tail(value, 0)), created=True)
-            kv = await self.store.put(served.key(namespace, name), value, expect=0)
+            written = await self._insert(served, namespace, name, self._encode(served, obj), caller.dry_run)
         except CompareFailed:
-            undo()
+            await reservation.undo()
             raise await self._exists(served, namespace, name) from None
         except BaseException:
-            undo()
+            with trio.CancelScope(shield=True):
+                await reservation.undo()
             raise
+        if reservation is not _NOTHING:
+            await (reservation.undo() if caller.dry_run else reservation.done(obj))
+        return written
+
+    async def _insert(self, served: Served, namespace: str, name: str, value: bytes, dry_run: bool) -> Written:
+        if dry_run:
+            if await self.find(served, namespace, name) is not None:
+                raise CompareFailed(name, 0, 1)
+            return Written(Entry(namespace, name, 0, layout.tail(value, 0)), created=True)
+        kv = await self.store.put(served.key(namespace, name), value, expect=0)
         return Written(_entry(namespace, name, kv), created=True)
 
     async def _exists(self, served: Served, namespace: str, name: str) -> errors.AlreadyExists:
@@ -226,16 +238,20 @@ class Storage:
         plugins = await self.admit(request)
         new = request.obj  # type: ignore[assignment]  # an UPDATE has an object
         refuse(served, entry.name, update_causes(served, new, old, subresource))
-        undo = _nothing
+        reservation = _NOTHING
         if not subresource:
-            undo = self.hooks.get(served.prefix, self._no_hooks).updated(new, old)
+            reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(new, old, caller.dry_run)
         try:
             await self.validate(request, plugins)
             self._warn(served, new, old, caller, request)
-            return await self._commit(served, entry, new, old, caller, undo)
+            written = await self._commit(served, entry, new, old, caller)
         except BaseException:
-            undo()
+            with trio.CancelScope(shield=True):
+                await reservation.undo()
             raise
+        if reservation is not _NOTHING:
+            await (reservation.undo() if caller.dry_run else reservation.done(new))
+        return written
 
     def _carry_over(self, served: Served, entry: Entry, new: Object, old: Object) -> None:
         """Metadata that no client may change; the checks of resourceVersion and uid."""
@@ -270,24 +286,27 @@ class Storage:
         if "generateName" in was:
             meta.setdefault("generateName", was["generateName"])
 
-    async def _commit(
-        self, served: Served, entry: Entry, new: Object, old: Object, caller: Caller, undo: Callable[[], None]
-    ) -> Written:
+    async def _commit(self, served: Served, entry: Entry, new: Object, old: Object, caller: Caller) -> Written:
         if _unchanged(new, old):
-            undo()
             return Written(entry)  # no write, no event
         finished = served.finished(new)
         value = self._encode(served, new)
         shown = Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision))
         if caller.dry_run:
-            undo()
             return Written(shown, deleted=finished)
-        key = served.key(entry.namespace, entry.name)
         if finished:
-            await self.store.delete(key, expect=entry.revision)
+            await self.remove(served, entry)
             return Written(shown, deleted=True)
-        kv = await self.store.put(key, value, expect=entry.revision)
+        kv = await self.store.put(served.key(entry.namespace, entry.name), value, expect=entry.revision)
         return Written(_entry(entry.namespace, entry.name, kv))
+
+    async def remove(self, served: Served, entry: Entry) -> None:
+        """Take an object out of the store. Raises CompareFailed if it is not as `entry` says any more."""
+        await self.store.delete(served.key(entry.namespace, entry.name), expect=entry.revision)
+        hooks = self.hooks.get(served.prefix)
+        if hooks is not None:
+            await self.feed.caught_up()
+            await hooks.deleted(served.object(entry))
 
     def _encode(self, served: Served, obj: Object) -> bytes:
         value = served.encode(obj)
@@ -317,6 +336,10 @@ class Storage:
 
 def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:
     """Record in managedFields which fields the caller has set."""
+    try:
+        from kcore.api.patch import apply
+    except ImportError:
+        return
     apply.update_managed_fields(
         old,
         new,

@@ -7,7 +7,7 @@ has seen is what the decision is based on.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import perf_counter
 
@@ -73,20 +73,24 @@ class Attempt:
                 mask = mask & self._filter()
         return mask
 
-    def fits(self, row: int) -> bool:
-        return bool(self.feasible()[row])
-
-    @contextmanager
-    def without(self, pods: Iterable[PodInfo]) -> Iterator[None]:
-        """The table as if these pods were gone."""
-        taken = [(pod, self._nodes.node_of(pod.key)) for pod in pods]
-        for pod, _ in taken:
+    def victims(self, row: int, pods: Sequence[PodInfo]) -> list[PodInfo] | None:
+        """See `kcore.scheduler.policy.Attempt`. The table is as before when this returns."""
+        name, gone = self._nodes.names[row], {pod.key: pod for pod in pods}
+        for pod in pods:
             self._nodes.remove_pod(pod.key)
         try:
-            yield
+            if not self.feasible()[row]:
+                return None
+            for pod in pods:
+                self._nodes.add_pod(pod, name)
+                if self.feasible()[row]:
+                    del gone[pod.key]
+                else:
+                    self._nodes.remove_pod(pod.key)
+            return [pod for pod in pods if pod.key in gone]
         finally:
-            for pod, node in taken:
-                self._nodes.add_pod(pod, node)
+            for pod in gone.values():
+                self._nodes.add_pod(pod, name)
 
     def diagnose(self) -> None:
         """After `feasible` left no node: find out who was the first to refuse each, and why."""

@@ -6,9 +6,8 @@ host ports) when it is first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar
 
 from kcore import clock
 from kcore.objects import Object, quantity
@@ -23,6 +22,19 @@ MAX = 2**62
 """No amount is taken for more than this, so that sums stay within 64 bits."""
 
 _NONE: dict[str, Any] = {}
+T = TypeVar("T")
+
+
+class lazy(Generic[T]):  # a decorator, used as one
+    """A property that is computed when first read. As `functools.cached_property`, without the lock that makes that
+    one slow in Python 3.11."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute, self._name, self.__doc__ = compute, compute.__name__, compute.__doc__
+
+    def __get__(self, instance: Any, owner: type) -> T:
+        value = instance.__dict__[self._name] = self._compute(instance)
+        return value
 
 
 class PodInfo:
@@ -64,60 +76,60 @@ class PodInfo:
         self.obj = obj
         self.__dict__.pop("started", None)
 
-    @cached_property
+    @lazy
     def assumed(self) -> tuple[int, int]:
         """(millicores, bytes) that scoring reckons with: what is asked for, or a default where nothing is."""
         amounts = _requests(self.spec, DEFAULT_CPU, DEFAULT_MEMORY)
         return amounts.get("cpu", 0), amounts.get("memory", 0)
 
-    @cached_property
+    @lazy
     def best_effort(self) -> bool:
         """It asks for neither cpu nor memory."""
         return not self.requests.get("cpu") and not self.requests.get("memory")
 
-    @cached_property
+    @lazy
     def tolerations(self) -> tuple[Toleration, ...]:
         return terms.tolerations(dict(self.spec))
 
-    @cached_property
+    @lazy
     def node_selector(self) -> tuple[tuple[str, str], ...]:
         return tuple((self.spec.get("nodeSelector") or _NONE).items())
 
-    @cached_property
+    @lazy
     def required_nodes(self) -> tuple[NodeTerm, ...] | None:
         """Node affinity: any of these must match; None: there is none, all nodes match."""
         return terms.node_terms(self._node_affinity.get("requiredDuringSchedulingIgnoredDuringExecution"))
 
-    @cached_property
+    @lazy
     def preferred_nodes(self) -> tuple[PreferredNodeTerm, ...]:
         preferred = self._node_affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
         return tuple(PreferredNodeTerm(p["weight"], terms.node_term(p["preference"])) for p in preferred)
 
-    @cached_property
+    @lazy
     def affinity(self) -> tuple[AffinityTerm, ...]:
         """Required pod affinity."""
         return self._required(self._pod_affinity)
 
-    @cached_property
+    @lazy
     def anti_affinity(self) -> tuple[AffinityTerm, ...]:
         """Required pod anti-affinity."""
         return self._required(self._pod_anti_affinity)
 
-    @cached_property
+    @lazy
     def preferred_affinity(self) -> tuple[AffinityTerm, ...]:
         return self._preferred(self._pod_affinity, 1)
 
-    @cached_property
+    @lazy
     def preferred_anti_affinity(self) -> tuple[AffinityTerm, ...]:
         """With negative weights."""
         return self._preferred(self._pod_anti_affinity, -1)
 
-    @cached_property
+    @lazy
     def spread(self) -> tuple[SpreadConstraint, ...]:
         constraints = self.spec.get("topologySpreadConstraints") or ()
         return tuple(terms.spread_constraint(c, self.labels) for c in constraints)
 
-    @cached_property
+    @lazy
     def host_ports(self) -> tuple[tuple[str, int, str], ...]:
         """(protocol, port, address) of every host port; the address 0.0.0.0 stands for all."""
         out = []
@@ -129,13 +141,13 @@ class PodInfo:
                     out.append((port.get("protocol") or "TCP", port["hostPort"], port.get("hostIP") or "0.0.0.0"))
         return tuple(out)
 
-    @cached_property
+    @lazy
     def images(self) -> tuple[str, ...]:
         """The images of its containers and init containers, with a tag."""
         containers = [*self.spec["containers"], *(self.spec.get("initContainers") or ())]
         return tuple(with_tag(c["image"]) for c in containers if c.get("image"))
 
-    @cached_property
+    @lazy
     def claims(self) -> tuple[str, ...]:
         """Names of its PersistentVolumeClaims, those of ephemeral volumes included."""
         out = []
@@ -146,12 +158,12 @@ class PodInfo:
                 out.append(f"{self.name}-{volume['name']}")
         return tuple(out)
 
-    @cached_property
+    @lazy
     def created(self) -> float:
         """Epoch seconds; 0 if unknown."""
         return _time(self.obj["metadata"].get("creationTimestamp"))
 
-    @cached_property
+    @lazy
     def started(self) -> float:
         """Epoch seconds of ``status.startTime``; infinity while the kubelet has not seen it."""
         return _time((self.obj.get("status") or _NONE).get("startTime")) or float("inf")

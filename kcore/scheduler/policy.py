@@ -45,7 +45,7 @@ policy's name and counted; the scheduler goes on. Whoever prefers to look at one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
@@ -118,12 +118,11 @@ class Attempt(Protocol):
     hopeless: bool
     """`prepare` refused the pod before any node was looked at."""
 
-    def fits(self, row: int) -> bool:
-        """Would all filters let the pod onto this node, as the table is now (pods may be taken out for the time
-        being with `without`)?"""
+    def victims(self, row: int, pods: Sequence[PodInfo]) -> list[PodInfo] | None:
+        """Which of `pods`, all on that node, must go for the pod to pass all filters there?
 
-    def without(self, pods: Iterable[PodInfo]) -> Any:
-        """A context manager: inside, the table is as if these pods were gone."""
+        Those named first are spared first. None if it would not fit even without all of them.
+        """
 
 
 class Handle(Protocol):

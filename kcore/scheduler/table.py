@@ -100,6 +100,7 @@ class NodeTable:
         self._pods: dict[str, tuple[PodInfo, str]] = {}
         self._by_node: dict[str, dict[str, PodInfo]] = {}
         self._by_namespace: dict[str, dict[str, PodInfo]] = {}
+        self._priorities: dict[int, int] = {}
         self._ports: dict[tuple[str, int], dict[str, list[str]]] = {}
         self._images: dict[str, dict[int, int]] = {}
         self._refresh()
@@ -180,6 +181,11 @@ class NodeTable:
         return found[1] if found else ""
 
     @property
+    def lowest_priority(self) -> int:
+        """Of all pods on nodes."""
+        return min(self._priorities, default=0)
+
+    @property
     def namespaces(self) -> Mapping[str, Mapping[str, str]]:
         """The labels of each namespace."""
         return self._counts.namespaces
@@ -232,6 +238,7 @@ class NodeTable:
         self._pods[pod.key] = (pod, node)
         self._by_node.setdefault(node, {})[pod.key] = pod
         self._by_namespace.setdefault(pod.namespace, {})[pod.key] = pod
+        self._priorities[pod.priority] = self._priorities.get(pod.priority, 0) + 1
         for protocol, port, address in pod.host_ports:
             self._ports.setdefault((protocol, port), {}).setdefault(node, []).append(address)
         row = self.rows.get(node)
@@ -245,6 +252,9 @@ class NodeTable:
         pod, node = found
         _discard(self._by_node, node, key)
         _discard(self._by_namespace, pod.namespace, key)
+        self._priorities[pod.priority] -= 1
+        if not self._priorities[pod.priority]:
+            del self._priorities[pod.priority]
         for protocol, port, address in pod.host_ports:
             users = self._ports[protocol, port]
             users[node].remove(address)

@@ -17,13 +17,16 @@ from typing import Any
 import trio
 
 from kcore.client import Client
+from kcore.client.informer import Informer
 from kcore.metrics import Metrics
 from kcore.objects import Object
+from kcore.objects.resources import GVR
 from kcore.scheduler.metrics import SchedulerMetrics
 from kcore.scheduler.pods import PodInfo
 from kcore.scheduler.profile import Profile, Weighted
 from kcore.scheduler.scheduler import Scheduler, Settings
 from kcore.scheduler.table import NodeTable
+from kcore.testing.client import MemoryClient
 
 
 def node(
@@ -100,6 +103,24 @@ def node_table(nodes: Sequence[Object], pods: Mapping[str, Sequence[Object]] | N
         for obj in placed:
             table.add_pod(PodInfo(obj), name)
     return table
+
+
+class StillHandle:
+    """A `kcore.scheduler.policy.Handle` on a cluster in which nothing happens: `objects` by resource."""
+
+    def __init__(self, nodes: NodeTable, objects: Mapping[GVR, Sequence[Object]] | None = None) -> None:
+        self.client: Client = MemoryClient()
+        self.nodes = nodes
+        self._objects = dict(objects or {})
+        self._informers: dict[GVR, Informer] = {}
+
+    def informer(self, resource: GVR) -> Informer:
+        informer = self._informers.get(resource)
+        if informer is None:
+            informer = self._informers[resource] = Informer(resource)
+            for obj in self._objects.get(resource, ()):
+                informer._put(obj)
+        return informer
 
 
 @asynccontextmanager

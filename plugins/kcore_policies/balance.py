@@ -29,11 +29,13 @@ class NodeResourcesBalancedAllocation(Policy):
             if column is None or (column > 3 and not need[column]):
                 continue
             used = nodes.requested[column] + need[column]
-            shares.append(np.minimum(used / np.maximum(nodes.allocatable[column], 1), 1.0))
+            share = used / np.maximum(nodes.allocatable[column], 1)
+            shares.append(np.minimum(share, 1.0, out=share))
         if len(shares) == 2:  # the usual case, without building a matrix
-            deviation = np.abs(shares[0] - shares[1]) / 2
+            deviation = np.abs(shares[0] - shares[1]) * 0.5
         elif len(shares) > 2:
             deviation = np.std(np.stack(shares), axis=0)
         else:
             return None
-        return np.asarray(np.floor((1.0 - deviation) * 100.0))
+        scores = (1.0 - deviation) * 100.0
+        return np.asarray(np.floor(scores, out=scores))

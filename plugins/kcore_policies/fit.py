@@ -63,28 +63,29 @@ class NodeResourcesFit(Policy):
                 continue
             used, allocatable = found
             known = allocatable > 0
-            own = self._one(used, np.maximum(allocatable, 1)) * weight
-            if not known.all():
-                own = own * known
-                weights = weights + known * float(weight)
-            else:
-                weights = weights + float(weight)
+            if known.all():
+                own = self._one(used, allocatable)
+                weights = weights + weight
+            else:  # a node without the resource is scored by the others
+                own = self._one(used, np.maximum(allocatable, 1)) * known
+                weights = weights + known * weight
+            if weight != 1:
+                own *= weight
             total = own if total is None else total + own
         if total is None:
             return None
-        return np.asarray(np.floor(total / np.maximum(weights, 1.0)))
+        return np.asarray(np.floor(total / np.maximum(weights, 1)))
 
     def _one(self, used: Ints, allocatable: Ints) -> Floats:
-        """The score of one resource on every node."""
-        over = used > allocatable
+        """The score of one resource on every node, in whole points. (Division of floats is several times as fast as
+        that of integers, and exact enough to round the same way up to 2**46 units.)"""
         if self._config.strategy == "LeastAllocated":
-            scores = (allocatable - used) * 100 // allocatable
-        elif self._config.strategy == "MostAllocated":
-            scores = used * 100 // allocatable
-        else:
-            share = np.where(over, 100, used * 100 // allocatable)
-            return np.asarray(np.floor(np.interp(share, self._shape[0], self._shape[1])))
-        return np.where(over, 0, scores).astype(np.float64)
+            scores = np.floor((allocatable - used) * 100 / allocatable)
+            return np.asarray(np.maximum(scores, 0.0, out=scores))
+        share = np.floor(used * 100 / allocatable)
+        if self._config.strategy == "MostAllocated":
+            return np.where(share > 100.0, 0.0, share)
+        return np.floor(np.interp(share, self._shape[0], self._shape[1]))
 
     def _asked(self, pod: PodInfo, nodes: NodeTable) -> list[int]:
         """The columns of what the pod asks for, in the order in which the table knows them; `pods` comes first."""

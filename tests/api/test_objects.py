@@ -1,0 +1,110 @@
+"""Creating, reading, changing and deleting objects, over HTTP and through the in-process client."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from kcore import errors
+from kcore.objects.resources import CONFIGMAPS
+
+CM = "/api/v1/namespaces/default/configmaps"
+
+
+def config_map(name: str = "x", **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+async def test_a_created_object_can_be_read_back_as_it_was_answered(api):
+    created = await api.call("POST", CM, config_map(a="1"), expect=201)
+    assert created["metadata"]["namespace"] == "default"
+    assert created["metadata"]["uid"]
+    assert created["metadata"]["creationTimestamp"]
+    assert created["data"] == {"a": "1"}
+    assert await api.call("GET", CM + "/x", expect=200) == created
+
+
+async def test_creating_twice_is_refused(api):
+    await api.call("POST", CM, config_map(), expect=201)
+    status = await api.call("POST", CM, config_map(), expect=409)
+    assert status["message"] == 'configmaps "x" already exists'
+    assert status["reason"] == "AlreadyExists"
+
+
+async def test_a_generated_name_has_the_prefix_and_is_unique(api):
+    names = set()
+    for _ in range(5):
+        body = {"metadata": {"generateName": "web-"}}
+        names.add((await api.call("POST", CM, body, expect=201))["metadata"]["name"])
+    assert len(names) == 5
+    assert all(n.startswith("web-") and len(n) == 9 for n in names)
+
+
+async def test_an_update_with_a_stale_resource_version_conflicts(api):
+    first = await api.call("POST", CM, config_map(), expect=201)
+    second = await api.call("PUT", CM + "/x", {**first, "data": {"a": "2"}}, expect=200)
+    assert int(second["metadata"]["resourceVersion"]) > int(first["metadata"]["resourceVersion"])
+    status = await api.call("PUT", CM + "/x", {**first, "data": {"a": "3"}}, expect=409)
+    assert "the object has been modified" in status["message"]
+
+
+async def test_an_update_that_changes_nothing_is_not_written(api):
+    first = await api.call("POST", CM, config_map(a="1"), expect=201)
+    revision = api.store.revision
+    again = await api.call("PUT", CM + "/x", first, expect=200)
+    assert again == first
+    assert api.store.revision == revision
+
+
+async def test_a_deleted_object_is_gone(api):
+    await api.call("POST", CM, config_map(), expect=201)
+    status = await api.call("DELETE", CM + "/x", expect=200)
+    assert status["status"] == "Success"
+    assert status["details"]["name"] == "x"
+    assert (await api.call("GET", CM + "/x", expect=404))["message"] == 'configmaps "x" not found'
+
+
+async def test_a_finalizer_holds_an_object_until_it_is_removed(api):
+    body = config_map()
+    body["metadata"]["finalizers"] = ["example.com/hold"]
+    await api.call("POST", CM, body, expect=201)
+    held = await api.call("DELETE", CM + "/x", expect=200)
+    assert held["metadata"]["deletionTimestamp"]
+    assert held["metadata"]["deletionGracePeriodSeconds"] == 0
+    status = await api.call("POST", CM, config_map(), expect=409)
+    assert status["message"] == 'object is being deleted: configmaps "x" already exists'
+    held["metadata"]["finalizers"] = []
+    await api.call("PUT", CM + "/x", held, expect=200)
+    await api.call("GET", CM + "/x", expect=404)
+
+
+async def test_a_list_holds_every_object_in_order_and_watches_can_start_from_it(api):
+    for name in ("b", "a", "c"):
+        await api.call("POST", CM, config_map(name), expect=201)
+    page = await api.call("GET", CM, expect=200)
+    assert page["kind"] == "ConfigMapList"
+    assert [i["metadata"]["name"] for i in page["items"]] == ["a", "b", "c"]
+    assert page["metadata"]["resourceVersion"] == str(api.store.revision)
+
+
+async def test_the_client_sees_what_http_wrote_and_shares_the_decoded_object(api):
+    await api.call("POST", CM, config_map(a="1"), expect=201)
+    one = await api.client.get(CONFIGMAPS, "x", "default")
+    two = (await api.client.list(CONFIGMAPS, "default")).items[0]
+    assert one is two
+    assert one["data"] == {"a": "1"}
+
+
+async def test_the_client_writes_through_the_same_pipeline(api):
+    created = await api.client.create(CONFIGMAPS, config_map(a="1"), "default")
+    assert created["metadata"]["uid"]
+    with pytest.raises(errors.AlreadyExists):
+        await api.client.create(CONFIGMAPS, config_map(), "default")
+    with pytest.raises(errors.Invalid):
+        await api.client.create(CONFIGMAPS, config_map("Bad_"), "default")
+    changed = await api.client.patch(CONFIGMAPS, "x", {"data": {"b": "2"}}, "default")
+    assert changed["data"] == {"a": "1", "b": "2"}
+    await api.client.delete(CONFIGMAPS, "x", "default")
+    with pytest.raises(errors.NotFound):
+        await api.client.get(CONFIGMAPS, "x", "default")
