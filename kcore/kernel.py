@@ -131,9 +131,11 @@ class Kernel:
             self._nursery = nursery
             try:
                 async with self._remote_client():
-                    for slot in self.slots.values():
-                        await self._enter(slot, slot.choice)
-                        self._progress(slot.name, slot.choice.provider.name, slot.opening_seconds)
+                    with trio.CancelScope() as opening:
+                        nursery.start_soon(self._cancel_when_stopped, opening)
+                        for slot in self.slots.values():
+                            await self._enter(slot, slot.choice)
+                            self._progress(slot.name, slot.choice.provider.name, slot.opening_seconds)
                     task_status.started()
                     await self._stop.wait()
             finally:
@@ -141,8 +143,12 @@ class Kernel:
                     await self._close_all()
                 nursery.cancel_scope.cancel()
 
+    async def _cancel_when_stopped(self, opening: trio.CancelScope) -> None:
+        await self._stop.wait()
+        opening.cancel()
+
     def stop(self) -> None:
-        """Begin to close."""
+        """Begin to close; what is still opening is given up."""
         self._stop.set()
 
     @property

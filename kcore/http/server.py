@@ -130,9 +130,7 @@ async def serve(
                         accepting.start_soon(server.accept, listener, nursery)
                     task_status.started()
             finally:
-                for listener in listeners:
-                    await trio.aclose_forcefully(listener)
-                server.stopping.set()
+                server.stopping.set()  # before the first checkpoint, where a cancellation would leave
     finally:
         for listener in listeners:
             await trio.aclose_forcefully(listener)
