@@ -107,14 +107,14 @@ class State:
                 return event.previous
         return found
 
-    def range(self, prefix: str, start: str, limit: int, revision: int) -> Range:
-        """A page at a remembered revision."""
+    def range(self, prefix: str, start: str, limit: int, revision: int, past: Overlay | None = None) -> Range:
+        """A page at a remembered revision; or at an older one, given how keys that changed until then were there."""
         low, high = max(prefix, start), prefix_end(prefix)
-        if revision == self.revision:
+        if revision == self.revision and not past:
             keys, count = self.keys.between(low, high, limit)
             items = list(map(self.current.__getitem__, keys))
             return Range(revision, items, count > len(items), count)
-        past: Overlay = {}
+        past = {} if past is None else past
         for event in self.history.since(revision + 1):
             if event.key >= low and (high is None or event.key < high):
                 past.setdefault(event.key, event.previous)
@@ -271,12 +271,3 @@ class Draft:
             item = self._current(key)
             if item is not None and item.lease == lease:
                 yield item
-
-
-def overlaid(items: list[KeyValue], past: Overlay, limit: int, revision: int) -> Range:
-    """The page at an older revision: all `items` of a later one, with `past` laid over them."""
-    merged: Overlay = {item.key: item for item in items}
-    merged.update(past)
-    found = [item for key in sorted(merged) if (item := merged[key]) is not None]
-    page = found[:limit] if limit else found
-    return Range(revision, page, len(found) > len(page), len(found))

@@ -39,7 +39,10 @@ async def open_sqlite(context: Context, config: SqliteConfig) -> AsyncIterator[S
     from .files import opened
     from .store import SqliteStore
 
-    with opened(context.data_dir / config.path) as (database, reader, contents):
+    files = opened(context.data_dir / config.path)
+    # In threads: reading a large database, and moving a long log into it at the end, take their time.
+    database, reader, contents = await trio.to_thread.run_sync(files.__enter__)
+    try:
         store = SqliteStore(database, reader, contents, config.history, config.retention)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.run)
@@ -48,6 +51,9 @@ async def open_sqlite(context: Context, config: SqliteConfig) -> AsyncIterator[S
             finally:
                 store.close()
                 nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(files.__exit__, None, None, None)
 
 
 @hookimpl

@@ -33,8 +33,8 @@ T = TypeVar("T")
 
 _BATCH = 1024  # events in one transaction, about
 _IDLE = 0.02  # seconds without a write after which the thread turns to upkeep
-_LOG_IDLE = 4 << 20  # bytes in the log that are worth a checkpoint when idle
-_LOG_MOST = 64 << 20  # ... that force one between two batches
+_LOG_IDLE = 1 << 20  # bytes in the log that are worth a checkpoint: a log written anew is quicker than one that grows
+_LOG_MOST = 32 << 20  # ... that force one between two batches
 _NOTHING: outcome.Outcome[Any] = outcome.Value(None)
 _PURGE = 512  # revisions to purge in one idle transaction
 

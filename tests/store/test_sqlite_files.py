@@ -111,6 +111,18 @@ async def test_the_log_becomes_part_of_the_database_when_it_is_closed(tmp_path: 
     assert sorted(os.listdir(tmp_path)) == ["state.db", "state.db.lock"]
 
 
+async def test_a_long_log_is_moved_into_the_database_when_writing_pauses(tmp_path: Path) -> None:
+    async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
+        for n in range(20):
+            await store.put(f"/{n}", os.urandom(100_000))
+        with trio.fail_after(10):
+            while os.stat(tmp_path / "state.db").st_size < 2_000_000:
+                await trio.lowlevel.checkpoint()
+        await store.put("/a", b"")
+    async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
+        assert store.revision == 21
+
+
 async def test_compaction_keeps_the_file_from_growing(tmp_path: Path) -> None:
     file, sizes = tmp_path / "state.db", []
     for _ in range(8):
