@@ -154,6 +154,29 @@ async def test_what_was_compacted_before_a_crash_is_removed_after_it(tmp_path: P
     db.close()
 
 
+async def test_a_full_database_refuses_writes_and_recovers_when_there_is_room(tmp_path: Path) -> None:
+    config = SqliteConfig(max_bytes=1 << 20)
+    async with open_sqlite(TestContext(tmp_path), config) as store:
+
+        async def fill() -> None:
+            while True:
+                await store.put("/a", b"%d" % store.revision * 5000)
+
+        with pytest.raises(StoreError, match=r"state.db: cannot write \(database or disk is full\): make room"):
+            await fill()
+        count = store.revision
+        assert count > 20
+        found = await store.get("/a")
+        assert found is not None
+        assert found.mod_revision == count
+        await store.compact(count)
+        await store.grant(10)  # a small write, with which compaction frees what the versions of /a took
+        for n in range(20):
+            await store.put(f"/b/{n % 3}", b"x" * 10_000)
+    async with open_sqlite(TestContext(tmp_path), config) as store:
+        assert store.revision == count + 20
+
+
 LIMITED = """
 import resource, sys, trio
 from pathlib import Path
