@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -92,10 +93,40 @@ async def test_a_database_that_is_a_directory_is_refused(tmp_path: Path) -> None
     assert "cannot be written" in await refusal(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o500)
-    assert "cannot be written (Permission denied)" in await refusal(tmp_path)
+READ_ONLY = """
+import os, sys, trio
+from pathlib import Path
+from kcore_store_sqlite import SqliteConfig, files, open_sqlite, store
+from kcore.errors import StoreError
+from kcore.testing import TestContext
+
+async def main():
+    async with open_sqlite(TestContext(Path(sys.argv[1])), SqliteConfig()):
+        pass
+
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may write everywhere
+try:
+    trio.run(main)
+except StoreError as error:
+    print(error)
+"""
+
+
+async def test_an_unwritable_directory_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as directory:  # not pytest's, which another user may not even enter
+        os.chmod(directory, 0o555)
+        message = await child(READ_ONLY, Path(directory))
+        assert message.startswith(f"{directory}/state.db: cannot be written (Permission denied)"), message
+
+
+async def child(program: str, directory: Path) -> str:
+    """What a Python program says about a directory."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await trio.run_process(
+        [sys.executable, "-c", program, str(directory)], capture_stdout=True, stderr=subprocess.STDOUT, env=env
+    )
+    return process.stdout.decode()
 
 
 async def test_nobody_else_may_read_what_is_stored(tmp_path: Path) -> None:
@@ -202,12 +233,8 @@ except* StoreError as group:
 
 
 async def test_a_disk_that_fails_ends_the_store_and_loses_nothing(tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = await trio.run_process(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_stdout=True, stderr=subprocess.STDOUT, env=env
-    )
-    *written, message = process.stdout.decode().splitlines()
-    assert message.startswith(f"{tmp_path}/state.db: cannot write (disk I/O error)"), process.stdout.decode()
+    *written, message = (await child(LIMITED, tmp_path)).splitlines()
+    assert message.startswith(f"{tmp_path}/state.db: cannot write (disk I/O error)"), message
     assert 5 < len(written) < 100
     async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
         assert store.revision in (len(written), len(written) + 1)
