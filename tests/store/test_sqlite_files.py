@@ -217,7 +217,7 @@ from kcore.testing import TestContext
 
 async def main():
     async with open_sqlite(TestContext(Path(sys.argv[1])), SqliteConfig()) as store:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
         for n in range(100):
             await store.put(f"/{n}", b"x" * 10_000)
             print(n, flush=True)
