@@ -197,7 +197,7 @@ class Writer:
                 database.checkpoint()
             else:
                 database.purge(_PURGE)
-        except sqlite3.Error:
+        except Exception:  # whatever it is, this thread must go on to commit
             return False
         return True
 
