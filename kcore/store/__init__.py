@@ -86,7 +86,8 @@ class Store(Protocol):
     async def put(self, key: str, value: bytes, *, expect: int | None = None, lease: int = 0) -> KeyValue:
         """Write; return the key as written. `expect` is the mod revision it must have, 0 for "must not exist".
 
-        Raises CompareFailed, having written nothing. Returns only when the write is durable.
+        Raises CompareFailed, having written nothing, and KeyError if the lease has ended. Returns only when the
+        write is durable.
         """
 
     async def delete(self, key: str, *, expect: int | None = None) -> KeyValue | None:

@@ -11,6 +11,10 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 import trio
 
+from kcore.errors import StoreError
+
+_RETRY = 1.0  # seconds
+
 
 class LeaseTimers:
     """The deadlines of all leases of one store, on trio's clock; one task waits for the earliest."""
@@ -53,12 +57,16 @@ class LeaseTimers:
             heapify(self._heap)
 
     async def run(self, expire: Callable[[list[int]], Awaitable[None]]) -> None:
-        """For ever: call `expire` with the leases whose time is over."""
+        """For ever: call `expire` with the leases whose time is over, again after a pause if it raises StoreError."""
         while True:
             self._earlier = trio.Event()
             due = self._take_due()
             if due:
-                await expire(due)
+                try:
+                    await expire(due)
+                except StoreError:  # a full disk, which everybody who writes is told about
+                    for lease in due:
+                        heappush(self._heap, (trio.current_time() + _RETRY, lease))
             else:
                 with trio.move_on_at(self._heap[0][0] if self._heap else float("inf")):
                     await self._earlier.wait()

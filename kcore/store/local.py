@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import trio
 
-from kcore.errors import Compacted
+from kcore.errors import Compacted, StoreError
 from kcore.store import KeyValue, Range
 from kcore.store.leases import LeaseTimers
 from kcore.store.state import Draft, State
@@ -123,8 +123,11 @@ class LocalStore(ABC):
                 await self._hub.written()
                 continue
             await trio.sleep(self._retention)
-            if mark > self._state.compacted:
-                await self.compact(mark)
+            try:
+                if mark > self._state.compacted:
+                    await self.compact(mark)
+            except StoreError:  # a full disk, which everybody who writes is told about; try again after a while
+                pass
 
 
 def check(key: str, value: bytes) -> None:

@@ -21,14 +21,18 @@ Overlay = dict[str, KeyValue | None]
 """How keys were at an older revision: those that have changed since. None: there was no such key."""
 
 
+_HISTORY_BYTES = 64 << 20  # the most that the values of remembered events may take, however few they are
+
+
 class History:
-    """The most recent events, without a gap: at least `keep` of them, at most an eighth more."""
+    """The most recent events, without a gap: `keep` of them, or up to an eighth more; fewer if they are very large."""
 
     def __init__(self, first: int, keep: int):
         self.first = first  # the revision of the oldest event held, or of the next one if none is
         self._keep = keep
         self._most = keep + keep // 8
         self._events: list[Event] = []
+        self._bytes = 0
 
     @property
     def end(self) -> int:
@@ -37,9 +41,12 @@ class History:
 
     def extend(self, events: list[Event]) -> None:
         self._events += events
+        self._bytes += sum(map(_size, events))
+        # An eighth at a time: dropping one by one would move the whole list with every write.
         if len(self._events) > self._most:
-            # An eighth at a time: dropping one by one would move the whole list with every write.
             self.drop_before(self.end - self._keep)
+        while self._bytes > _HISTORY_BYTES:
+            self.drop_before(self.first + len(self._events) // 8 + 1)
 
     def since(self, revision: int, most: int = 0) -> list[Event]:
         """Events from `revision` on, which must be held (or be the next one): `most` of them, 0 for all."""
@@ -49,8 +56,13 @@ class History:
     def drop_before(self, revision: int) -> None:
         count = min(revision, self.end) - self.first
         if count > 0:
+            self._bytes -= sum(map(_size, self._events[:count]))
             del self._events[:count]
             self.first += count
+
+
+def _size(event: Event) -> int:
+    return 0 if event.current is None else len(event.current.value)
 
 
 class State:
@@ -107,14 +119,14 @@ class State:
                 return event.previous
         return found
 
-    def range(self, prefix: str, start: str, limit: int, revision: int) -> Range:
-        """A page at a remembered revision."""
+    def range(self, prefix: str, start: str, limit: int, revision: int, past: Overlay | None = None) -> Range:
+        """A page at a remembered revision; or at an older one, given how keys that changed until then were there."""
         low, high = max(prefix, start), prefix_end(prefix)
-        if revision == self.revision:
+        if revision == self.revision and not past:
             keys, count = self.keys.between(low, high, limit)
             items = list(map(self.current.__getitem__, keys))
             return Range(revision, items, count > len(items), count)
-        past: Overlay = {}
+        past = {} if past is None else past
         for event in self.history.since(revision + 1):
             if event.key >= low and (high is None or event.key < high):
                 past.setdefault(event.key, event.previous)
@@ -182,6 +194,7 @@ class Draft:
     last_lease: int = attrs.field()
     granted: dict[int, float] = attrs.Factory(dict)  # lease -> seconds
     ended: list[int] = attrs.Factory(list)
+    size: int = 0  # bytes of all values
     _changed: Overlay = attrs.Factory(dict)
 
     @revision.default
@@ -211,6 +224,7 @@ class Draft:
         else:
             current = KeyValue(key, value, previous.create_revision, revision, previous.version + 1, lease)
         self._changed[key] = current
+        self.size += len(value)
         self.events.append(Event(revision, key, current, previous))
         return current
 
@@ -271,12 +285,3 @@ class Draft:
             item = self._current(key)
             if item is not None and item.lease == lease:
                 yield item
-
-
-def overlaid(items: list[KeyValue], past: Overlay, limit: int, revision: int) -> Range:
-    """The page at an older revision: all `items` of a later one, with `past` laid over them."""
-    merged: Overlay = {item.key: item for item in items}
-    merged.update(past)
-    found = [item for key in sorted(merged) if (item := merged[key]) is not None]
-    page = found[:limit] if limit else found
-    return Range(revision, page, len(found) > len(page), len(found))

@@ -109,6 +109,7 @@ class Watch:
             self._live = False
             self._hub.remove(self)
         self._buffer = []
+        self.wake()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
     def __aiter__(self) -> Watch:

@@ -30,6 +30,8 @@ class SqliteConfig:
     """The database file, relative to the data directory. Beside it stand its log (-wal, -shm) and a lock file."""
     history: int = attrs.field(default=10_000, validator=attrs.validators.ge(1))
     """How many of the newest events are kept in memory. Older ones are read from the database."""
+    max_bytes: int = attrs.field(default=8 << 30, validator=attrs.validators.ge(1 << 20))
+    """How large the database may grow. Then writes are refused, until compaction has made room."""
     retention: float = attrs.field(default=300.0, validator=attrs.validators.ge(0))
     """For how many seconds the past stays readable (at most twice that), as in kube-apiserver. 0: for ever."""
 
@@ -39,7 +41,10 @@ async def open_sqlite(context: Context, config: SqliteConfig) -> AsyncIterator[S
     from .files import opened
     from .store import SqliteStore
 
-    with opened(context.data_dir / config.path) as (database, reader, contents):
+    files = opened(context.data_dir / config.path, config.max_bytes)
+    # In threads: reading a large database, and moving a long log into it at the end, take their time.
+    database, reader, contents = await trio.to_thread.run_sync(files.__enter__)
+    try:
         store = SqliteStore(database, reader, contents, config.history, config.retention)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.run)
@@ -48,6 +53,9 @@ async def open_sqlite(context: Context, config: SqliteConfig) -> AsyncIterator[S
             finally:
                 store.close()
                 nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(files.__exit__, None, None, None)
 
 
 @hookimpl

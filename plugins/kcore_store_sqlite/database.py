@@ -26,6 +26,7 @@ from kcore.store import Event, KeyValue
 
 APPLICATION_ID = 0x6B636F72  # "kcor", in the file's header
 SCHEMA_VERSION = 1
+_PAGE = 16384  # bytes; holds several objects of 2-4 KB, of which a page of SQLite's usual 4096 holds one
 _ROWS = 64  # in one INSERT: one statement is one step, and between steps another thread may hold the interpreter
 
 _SCHEMA = f"""
@@ -96,11 +97,14 @@ class Database:
         self.unchecked = 0  # bytes, about, that have gone into the log since the last checkpoint
         self._db = _connect(path)
 
-    def load(self) -> Contents:
+    def load(self, max_bytes: int) -> Contents:
         """Prepare the file if it is new, and read it."""
+        self._db.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
         self._db.execute("PRAGMA wal_autocheckpoint = 0")
+        (page_size,) = self._db.execute("PRAGMA page_size").fetchone()
+        self._db.execute(f"PRAGMA max_page_count = {max_bytes // page_size}")
         (application,) = self._db.execute("PRAGMA application_id").fetchone()
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
         (tables,) = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -47,14 +47,14 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[tuple[Database, Reader, Contents]]:
+def opened(path: Path, max_bytes: int) -> Iterator[tuple[Database, Reader, Contents]]:
     """The database, locked and loaded. Raises StoreError with one line that names the file and the remedy."""
     with ExitStack() as stack:
         stack.enter_context(locked(path))
         try:
             database = Database(path)
             stack.callback(database.close)
-            contents = database.load()
+            contents = database.load(max_bytes)
             reader = Reader(path)
             stack.callback(reader.close)
         except sqlite3.Error as error:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import attrs
 import trio
 
 from kcore.store import Event, KeyValue, Range
 from kcore.store.keys import prefix_end
 from kcore.store.local import LocalStore
-from kcore.store.state import Draft, State, overlaid
+from kcore.store.state import Draft, State
 
 from .database import Contents, Database, Reader
 from .writer import Writer
@@ -55,21 +56,25 @@ class SqliteStore(LocalStore):
         )
 
     async def _get_older(self, key: str, revision: int) -> KeyValue | None:
-        now = self._state.get(key, self._state.history.first - 1)
+        now = self._state.current.get(key)
         if now is not None and now.mod_revision <= revision:
             return now
-        past = await self._undo(key, key + "\0", revision)
-        return past.get(key, now)
+        past, remembered = await self._undo(key, key + "\0", revision)
+        return past[key] if key in past else self._state.get(key, remembered)
 
     async def _range_older(self, prefix: str, start: str, limit: int, revision: int) -> Range:
-        # What memory remembers goes all the way back to `first - 1`: take it now, before anything can be written.
-        remembered = self._state.range(prefix, start, 0, self._state.history.first - 1)
-        past = await self._undo(max(prefix, start), prefix_end(prefix), revision)
-        return overlaid(remembered.items, past, limit, revision)
+        past, remembered = await self._undo(max(prefix, start), prefix_end(prefix), revision)
+        page = self._state.range(prefix, start, limit, remembered, past)
+        return attrs.evolve(page, revision=revision)
 
-    async def _undo(self, low: str, high: str | None, revision: int) -> dict[str, KeyValue | None]:
-        """What changed between `revision` and what memory remembered when this was called."""
-        to = self._state.history.first - 1
-        past = await trio.to_thread.run_sync(self._reader.undo, low, high, revision, to, limiter=self._reading)
+    async def _undo(self, low: str, high: str | None, revision: int) -> tuple[dict[str, KeyValue | None], int]:
+        """How keys were at `revision`, those that changed until another revision, which memory remembers."""
+        past: dict[str, KeyValue | None] = {}
+        at = revision
+        while not self._state.remembers(at):  # again if memory has dropped more in the meantime
+            to = self._state.history.first - 1
+            changed = await trio.to_thread.run_sync(self._reader.undo, low, high, at, to, limiter=self._reading)
+            past = {**changed, **past}
+            at = to
         self._state.check_readable(revision)  # compacted while we were reading: the answer may have holes
-        return past
+        return past, at

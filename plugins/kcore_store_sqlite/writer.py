@@ -32,9 +32,10 @@ from .database import Commit, Database
 T = TypeVar("T")
 
 _BATCH = 1024  # events in one transaction, about
+_BATCH_BYTES = 8 << 20  # ... and the size of their values
 _IDLE = 0.02  # seconds without a write after which the thread turns to upkeep
-_LOG_IDLE = 4 << 20  # bytes in the log that are worth a checkpoint when idle
-_LOG_MOST = 64 << 20  # ... that force one between two batches
+_LOG_IDLE = 1 << 20  # bytes in the log that are worth a checkpoint: a log written anew is quicker than one that grows
+_LOG_MOST = 32 << 20  # ... that force one between two batches
 _NOTHING: outcome.Outcome[Any] = outcome.Value(None)
 _PURGE = 512  # revisions to purge in one idle transaction
 
@@ -116,7 +117,7 @@ class Writer:
         while self._waiting and self._draft is None and self._stopped is None:
             draft = Draft(self._state)
             batch = []
-            while self._waiting and len(draft.events) < _BATCH:
+            while self._waiting and len(draft.events) < _BATCH and draft.size < _BATCH_BYTES:
                 request = self._waiting.popleft()
                 if request.task is not None:
                     request.result = outcome.capture(request.operation, draft)
@@ -137,7 +138,8 @@ class Writer:
             self._applied(draft)
             self._wake(batch)
         else:
-            why = f"{self._database.path}: cannot write ({error}): check the disk"
+            remedy = "make room on the disk, or raise max_bytes" if _harmless(error) else "check the disk"
+            why = f"{self._database.path}: cannot write ({error}): {remedy}"
             if not _harmless(error):
                 self._failed = True
                 self.stop(why)
@@ -195,7 +197,7 @@ class Writer:
                 database.checkpoint()
             else:
                 database.purge(_PURGE)
-        except sqlite3.Error:
+        except Exception:  # whatever it is, this thread must go on to commit
             return False
         return True
 

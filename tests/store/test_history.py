@@ -97,6 +97,14 @@ async def test_memory_keeps_as_much_history_as_configured(tmp_path: Path) -> Non
             await store.range("", revision=store.compacted - 1)
 
 
+async def test_few_large_values_fill_the_history_too(tmp_path: Path) -> None:
+    async with open_memory(TestContext(tmp_path), MemoryConfig()) as store:
+        value = b"x" * (1 << 20)
+        for n in range(100):
+            await store.put(f"/{n % 2}", value)
+        assert 50 <= store.revision - store.compacted <= 64
+
+
 @both
 async def test_closing_ends_watches_and_refuses_writes(open: Open, tmp_path: Path) -> None:
     async def follow(task_status: trio.TaskStatus[None]) -> None:
@@ -146,6 +154,16 @@ async def test_what_no_store_could_hold_is_refused_alone(open: Open, tmp_path: P
             await store.grant(0)
         await store.put("/a", b"")
         assert store.revision == 1
+
+
+async def test_leaving_a_watch_ends_the_wait_of_another_task(tmp_path: Path) -> None:
+    async def wait() -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await anext(batches)
+
+    async with memory(tmp_path, 0) as store, trio.open_nursery() as nursery, store.watch("/") as batches:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
 
 
 async def test_two_tasks_may_not_wait_for_one_watch(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -92,10 +93,40 @@ async def test_a_database_that_is_a_directory_is_refused(tmp_path: Path) -> None
     assert "cannot be written" in await refusal(tmp_path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-async def test_an_unwritable_directory_is_refused(tmp_path: Path) -> None:
-    os.chmod(tmp_path, 0o500)
-    assert "cannot be written (Permission denied)" in await refusal(tmp_path)
+READ_ONLY = """
+import os, sys, trio
+from pathlib import Path
+from kcore_store_sqlite import SqliteConfig, files, open_sqlite, store
+from kcore.errors import StoreError
+from kcore.testing import TestContext
+
+async def main():
+    async with open_sqlite(TestContext(Path(sys.argv[1])), SqliteConfig()):
+        pass
+
+if os.geteuid() == 0:
+    os.setuid(65534)  # root may write everywhere
+try:
+    trio.run(main)
+except StoreError as error:
+    print(error)
+"""
+
+
+async def test_an_unwritable_directory_is_refused() -> None:
+    with tempfile.TemporaryDirectory() as directory:  # not pytest's, which another user may not even enter
+        os.chmod(directory, 0o555)
+        message = await child(READ_ONLY, Path(directory))
+        assert message.startswith(f"{directory}/state.db: cannot be written (Permission denied)"), message
+
+
+async def child(program: str, directory: Path) -> str:
+    """What a Python program says about a directory."""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = await trio.run_process(
+        [sys.executable, "-c", program, str(directory)], capture_stdout=True, stderr=subprocess.STDOUT, env=env
+    )
+    return process.stdout.decode()
 
 
 async def test_nobody_else_may_read_what_is_stored(tmp_path: Path) -> None:
@@ -109,6 +140,18 @@ async def test_the_log_becomes_part_of_the_database_when_it_is_closed(tmp_path: 
     async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
         await store.put("/a", b"")
     assert sorted(os.listdir(tmp_path)) == ["state.db", "state.db.lock"]
+
+
+async def test_a_long_log_is_moved_into_the_database_when_writing_pauses(tmp_path: Path) -> None:
+    async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
+        for n in range(20):
+            await store.put(f"/{n}", os.urandom(100_000))
+        with trio.fail_after(10):
+            while os.stat(tmp_path / "state.db").st_size < 2_000_000:
+                await trio.lowlevel.checkpoint()
+        await store.put("/a", b"")
+    async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
+        assert store.revision == 21
 
 
 async def test_compaction_keeps_the_file_from_growing(tmp_path: Path) -> None:
@@ -142,6 +185,29 @@ async def test_what_was_compacted_before_a_crash_is_removed_after_it(tmp_path: P
     db.close()
 
 
+async def test_a_full_database_refuses_writes_and_recovers_when_there_is_room(tmp_path: Path) -> None:
+    config = SqliteConfig(max_bytes=1 << 20)
+    async with open_sqlite(TestContext(tmp_path), config) as store:
+
+        async def fill() -> None:
+            while True:
+                await store.put("/a", b"%d" % store.revision * 5000)
+
+        with pytest.raises(StoreError, match=r"state.db: cannot write \(database or disk is full\): make room"):
+            await fill()
+        count = store.revision
+        assert count > 20
+        found = await store.get("/a")
+        assert found is not None
+        assert found.mod_revision == count
+        await store.compact(count)
+        await store.grant(10)  # a small write, with which compaction frees what the versions of /a took
+        for n in range(20):
+            await store.put(f"/b/{n % 3}", b"x" * 10_000)
+    async with open_sqlite(TestContext(tmp_path), config) as store:
+        assert store.revision == count + 20
+
+
 LIMITED = """
 import resource, sys, trio
 from pathlib import Path
@@ -151,7 +217,7 @@ from kcore.testing import TestContext
 
 async def main():
     async with open_sqlite(TestContext(Path(sys.argv[1])), SqliteConfig()) as store:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
         for n in range(100):
             await store.put(f"/{n}", b"x" * 10_000)
             print(n, flush=True)
@@ -167,12 +233,8 @@ except* StoreError as group:
 
 
 async def test_a_disk_that_fails_ends_the_store_and_loses_nothing(tmp_path: Path) -> None:
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = await trio.run_process(
-        [sys.executable, "-c", LIMITED, str(tmp_path)], capture_stdout=True, stderr=subprocess.STDOUT, env=env
-    )
-    *written, message = process.stdout.decode().splitlines()
-    assert message.startswith(f"{tmp_path}/state.db: cannot write (disk I/O error)"), process.stdout.decode()
+    *written, message = (await child(LIMITED, tmp_path)).splitlines()
+    assert message.startswith(f"{tmp_path}/state.db: cannot write (disk I/O error)"), message
     assert 5 < len(written) < 100
     async with open_sqlite(TestContext(tmp_path), SqliteConfig()) as store:
         assert store.revision in (len(written), len(written) + 1)
