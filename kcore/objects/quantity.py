@@ -60,23 +60,20 @@ def canonical(text: str | int | float) -> str:
     exact, source = parse(text), str(text)
     if source.endswith("i") and abs(exact) >= 1024:
         return format_binary(int(exact.to_integral_value(ROUND_CEILING)))
-    number = exact.quantize(Decimal("1e-9"), ROUND_CEILING) if exact.as_tuple().exponent < -9 else exact
-    power = 0
-    digits = number.normalize().as_tuple()
-    power = int(digits.exponent)
+    number = exact.scaleb(9).to_integral_value(ROUND_CEILING).scaleb(-9)  # nothing is smaller than a nano
     if not number:
         return "0"
+    power = int(number.normalize().as_tuple().exponent)
     power -= power % 3
     mantissa = int(number.scaleb(-power))
-    exponential = "e" in source or ("E" in source and not source.endswith(("E", "Ei")))
-    if power == 0:
-        return str(mantissa)
-    if exponential or power > 18:
-        return f"{mantissa}e{power}" if exponential else str(int(number))
+    if "e" in source or ("E" in source and not source.endswith(("E", "Ei"))):
+        return f"{mantissa}e{power}" if power else str(mantissa)
+    if power > 18:
+        mantissa, power = int(number.scaleb(-18)), 18
     return f"{mantissa}{_DECIMAL[power]}"
 
 
-_DECIMAL = {-9: "n", -6: "u", -3: "m", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+_DECIMAL = {-9: "n", -6: "u", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
 
 
 def format_milli(milli: int) -> str:

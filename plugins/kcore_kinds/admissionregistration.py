@@ -2,12 +2,68 @@
 
 from __future__ import annotations
 
-from kcore_kinds.declare import Group
+from kcore_kinds.declare import Builtin, Group, Object
+from kcore_kinds.podspec import missing
+
+
+def fill_webhooks(obj: Object, values: Object) -> None:
+    for hook in obj.get("webhooks") or ():
+        missing(
+            hook,
+            {
+                "failurePolicy": "Fail",
+                "matchPolicy": "Equivalent",
+                "namespaceSelector": {},
+                "objectSelector": {},
+                "timeoutSeconds": 10,
+                **values,
+            },
+        )
+        if (hook.get("clientConfig") or {}).get("service"):
+            missing(hook["clientConfig"]["service"], {"port": 443})
+        fill_rules(hook.get("rules"))
+
+
+def fill_rules(rules: list[Object] | None) -> None:
+    for rule in rules or ():
+        missing(rule, {"scope": "*"})
+
+
+def fill_matches(matches: Object | None) -> None:
+    """What a policy or its binding applies to."""
+    if matches is None:
+        return
+    missing(matches, {"matchPolicy": "Equivalent", "namespaceSelector": {}, "objectSelector": {}})
+    fill_rules(matches.get("resourceRules"))
+    fill_rules(matches.get("excludeResourceRules"))
+
+
+class ValidatingWebhookStrategy(Builtin):
+    def fill(self, obj: Object) -> None:
+        fill_webhooks(obj, {})
+
+
+class MutatingWebhookStrategy(Builtin):
+    def fill(self, obj: Object) -> None:
+        fill_webhooks(obj, {"reinvocationPolicy": "Never"})
+
+
+class PolicyStrategy(Builtin):
+    def fill(self, obj: Object) -> None:
+        missing(obj["spec"], {"failurePolicy": "Fail"})
+        fill_matches(obj["spec"].get("matchConstraints"))
+
+
+class BindingStrategy(Builtin):
+    def fill(self, obj: Object) -> None:
+        fill_matches(obj["spec"].get("matchResources"))
+
 
 group = Group("admissionregistration.k8s.io")
 group.serve(
     "MutatingAdmissionPolicy",
     "mutatingadmissionpolicies",
+    strategy=PolicyStrategy(),
     generation=True,
     hash="LYmCf+UMVdg=",
     namespaced=False,
@@ -16,6 +72,7 @@ group.serve(
 group.serve(
     "MutatingAdmissionPolicyBinding",
     "mutatingadmissionpolicybindings",
+    strategy=BindingStrategy(),
     generation=True,
     hash="90V5FRZZ3Zg=",
     namespaced=False,
@@ -24,6 +81,7 @@ group.serve(
 group.serve(
     "MutatingWebhookConfiguration",
     "mutatingwebhookconfigurations",
+    strategy=MutatingWebhookStrategy(),
     generation=True,
     hash="Sqi0GUgDaX0=",
     namespaced=False,
@@ -32,6 +90,7 @@ group.serve(
 group.serve(
     "ValidatingAdmissionPolicy",
     "validatingadmissionpolicies",
+    strategy=PolicyStrategy(),
     generation=True,
     hash="6OxvlMmQ6is=",
     namespaced=False,
@@ -41,6 +100,7 @@ group.serve(
 group.serve(
     "ValidatingAdmissionPolicyBinding",
     "validatingadmissionpolicybindings",
+    strategy=BindingStrategy(),
     generation=True,
     hash="v9715VZqakg=",
     namespaced=False,
@@ -49,6 +109,7 @@ group.serve(
 group.serve(
     "ValidatingWebhookConfiguration",
     "validatingwebhookconfigurations",
+    strategy=ValidatingWebhookStrategy(),
     generation=True,
     hash="B0wHjQmsGNk=",
     namespaced=False,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from kcore_kinds.declare import Group
+from kcore_kinds.declare import Builtin, Group, Object
+from kcore_kinds.podspec import missing
+
+
+class APIServiceStrategy(Builtin):
+    def fill(self, obj: Object) -> None:
+        if obj["spec"].get("service"):
+            missing(obj["spec"]["service"], {"port": 443})
+
 
 group = Group("apiregistration.k8s.io", package="kube-aggregator.pkg.apis.apiregistration.v1")
 group.serve(
     "APIService",
     "apiservices",
+    strategy=APIServiceStrategy(),
     hash="InPBPD7+PqM=",
     namespaced=False,
     category="api-extensions",

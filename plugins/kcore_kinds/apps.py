@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kcore.api.kinds import ScalePaths
+from kcore_kinds import workloads
 from kcore_kinds.declare import Group
 
 group = Group("apps")
@@ -10,6 +11,7 @@ group.serve("ControllerRevision", "controllerrevisions", hash="85nkx63pcBU=")
 group.serve(
     "DaemonSet",
     "daemonsets",
+    strategy=workloads.DaemonSetStrategy(),
     generation=True,
     hash="dd7pWHUlMKQ=",
     short="ds",
@@ -19,6 +21,7 @@ group.serve(
 group.serve(
     "Deployment",
     "deployments",
+    strategy=workloads.DeploymentStrategy(),
     generation=True,
     hash="8aSe+NMegvE=",
     short="deploy",
@@ -29,6 +32,7 @@ group.serve(
 group.serve(
     "ReplicaSet",
     "replicasets",
+    strategy=workloads.ReplicaSetStrategy(),
     generation=True,
     hash="P1RzHs8/mWQ=",
     short="rs",
@@ -39,6 +43,7 @@ group.serve(
 group.serve(
     "StatefulSet",
     "statefulsets",
+    strategy=workloads.StatefulSetStrategy(),
     generation=True,
     hash="H+vl74LkKdo=",
     short="sts",

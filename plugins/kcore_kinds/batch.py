@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from kcore_kinds import workloads
 from kcore_kinds.declare import Group, fields
 
 group = Group("batch")
 group.serve(
     "CronJob",
     "cronjobs",
+    strategy=workloads.CronJobStrategy(),
     generation=True,
     hash="sd5LIXh4Fjs=",
     short="cj",
@@ -17,6 +19,7 @@ group.serve(
 group.serve(
     "Job",
     "jobs",
+    strategy=workloads.JobStrategy(),
     selectable=fields("status.successful"),
     generation=True,
     hash="mudhfqk/qZY=",

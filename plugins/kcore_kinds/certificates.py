@@ -3,12 +3,37 @@
 from __future__ import annotations
 
 from kcore.api.kinds import Subresource
-from kcore_kinds.declare import STATUS, Group, fields
+from kcore_kinds.declare import STATUS, Builtin, Group, Object, fields
+from kcore_kinds.podspec import missing
+
+
+class RequestStrategy(Builtin):
+    def prepare_create(self, obj: Object) -> None:
+        """Who asks is not the client's to say: admission fills it in."""
+        super().prepare_create(obj)
+        spec = obj.get("spec")
+        if isinstance(spec, dict):
+            for name in ("username", "uid", "groups", "extra"):
+                spec.pop(name, None)
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        super().prepare_update(obj, old)
+        obj["spec"] = old["spec"]
+
+    def fill(self, obj: Object) -> None:
+        spec = obj["spec"]
+        if not spec.get("usages"):
+            spec["usages"] = ["digital signature", "key encipherment"]
+        status = obj["status"]
+        for condition in status.get("conditions") or ():
+            missing(condition, {"status": "True"})
+
 
 group = Group("certificates.k8s.io")
 group.serve(
     "CertificateSigningRequest",
     "certificatesigningrequests",
+    strategy=RequestStrategy(),
     selectable=fields("spec.signerName"),
     hash="95fRKMXA+00=",
     namespaced=False,

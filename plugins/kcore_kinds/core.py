@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kcore.api.kinds import ScalePaths, Subresource
 from kcore.api.names import dns_label
+from kcore_kinds import config, nodes, pods, services, volumes, workloads
 from kcore_kinds.declare import PROXY, STATUS, Group, Object, field, fields
 
 CONNECT = ("create", "get")
@@ -46,14 +47,15 @@ group = Group("")
 group.serve("Binding", "bindings", verbs=("create",), virtual=True)
 group.serve("ComponentStatus", "componentstatuses", namespaced=False, short="cs", verbs=("get", "list"))
 group.serve("ConfigMap", "configmaps", hash="qFsyl6wFWjQ=", short="cm")
-group.serve("Endpoints", "endpoints", hash="fWeeMqaN/OA=", short="ep")
+group.serve("Endpoints", "endpoints", strategy=services.EndpointsStrategy(), hash="fWeeMqaN/OA=", short="ep")
 group.serve(
     "Event", "events", selectable=EVENT_FIELDS, store_prefix="/registry/events/", hash="r2yiGXH7wu8=", short="ev"
 )
-group.serve("LimitRange", "limitranges", hash="EBKMFVe6cwo=", short="limits")
+group.serve("LimitRange", "limitranges", strategy=config.LimitRangeStrategy(), hash="EBKMFVe6cwo=", short="limits")
 group.serve(
     "Namespace",
     "namespaces",
+    strategy=nodes.NamespaceStrategy(),
     names=dns_label,
     selectable=fields("status.phase"),
     hash="Q3oi5N2YM8M=",
@@ -66,6 +68,7 @@ group.serve(
 group.serve(
     "Node",
     "nodes",
+    strategy=nodes.NodeStrategy(),
     selectable=fields("spec.unschedulable"),
     hash="XwShjMxG9Fs=",
     namespaced=False,
@@ -73,10 +76,18 @@ group.serve(
     status=True,
     subresources=(Subresource("proxy", "NodeProxyOptions", PROXY, namespaced=False),),
 )
-group.serve("PersistentVolumeClaim", "persistentvolumeclaims", hash="QWTyNDq0dC4=", short="pvc", status=True)
+group.serve(
+    "PersistentVolumeClaim",
+    "persistentvolumeclaims",
+    strategy=volumes.ClaimStrategy(),
+    hash="QWTyNDq0dC4=",
+    short="pvc",
+    status=True,
+)
 group.serve(
     "PersistentVolume",
     "persistentvolumes",
+    strategy=volumes.VolumeStrategy(),
     hash="HN/zwEC+JgM=",
     namespaced=False,
     short="pv",
@@ -85,6 +96,7 @@ group.serve(
 group.serve(
     "Pod",
     "pods",
+    strategy=pods.PodStrategy(),
     selectable=POD_FIELDS,
     generation=True,
     hash="xPOwRZ+Yhw8=",
@@ -103,10 +115,11 @@ group.serve(
         Subresource("resize", "Pod", STATUS),
     ),
 )
-group.serve("PodTemplate", "podtemplates", hash="LIXB2x4IFpk=")
+group.serve("PodTemplate", "podtemplates", strategy=pods.PodTemplateStrategy(), hash="LIXB2x4IFpk=")
 group.serve(
     "ReplicationController",
     "replicationcontrollers",
+    strategy=workloads.ReplicationControllerStrategy(),
     selectable=fields("status.replicas"),
     generation=True,
     hash="Jond2If31h0=",
@@ -115,11 +128,19 @@ group.serve(
     status=True,
     scale=ScalePaths(),
 )
-group.serve("ResourceQuota", "resourcequotas", hash="8uhSgffRX6w=", short="quota", status=True)
-group.serve("Secret", "secrets", selectable=fields("type"), hash="S6u1pOWzb84=")
+group.serve(
+    "ResourceQuota",
+    "resourcequotas",
+    strategy=config.ResourceQuotaStrategy(),
+    hash="8uhSgffRX6w=",
+    short="quota",
+    status=True,
+)
+group.serve("Secret", "secrets", strategy=config.SecretStrategy(), selectable=fields("type"), hash="S6u1pOWzb84=")
 group.serve(
     "ServiceAccount",
     "serviceaccounts",
+    strategy=config.ServiceAccountStrategy(),
     hash="pbx9ZvyFpBE=",
     short="sa",
     subresources=(Subresource("token", "TokenRequest", ("create",), group="authentication.k8s.io", version="v1"),),
@@ -127,6 +148,7 @@ group.serve(
 group.serve(
     "Service",
     "services",
+    strategy=services.ServiceStrategy(),
     names=dns_label,
     selectable=fields("spec.clusterIP", "spec.type"),
     hash="0/CO1lhkEBI=",

@@ -111,6 +111,8 @@ def _schema(definition: str) -> Schema:
 class Builtin(Strategy):
     """The strategy of a built-in kind. `Group.serve` completes it with what its declaration says."""
 
+    returns_deleted = False  # DELETE answers with the object, not with a Status
+    orphans_by_default = False  # DELETE without propagationPolicy leaves dependents alone
     names: NameRule = staticmethod(dns_subdomain)
     definition: str = ""
 
@@ -120,6 +122,10 @@ class Builtin(Strategy):
 
         golang.normalise(obj, bundle.schema(self.definition))
         self.fill(obj)
+
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        obj.get("metadata", {}).pop("selfLink", None)  # once written by servers, ignored ever since
 
     def fill(self, obj: Object) -> None:
         """The kind's own defaults, on an object in Go's form."""

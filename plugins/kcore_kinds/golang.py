@@ -1,15 +1,15 @@
 """What Go makes of an object: the form in which upstream keeps and serves it, whatever the client wrote.
 
-A Kubernetes server reads JSON into Go structs and writes it again. On the way a null member and an empty list are lost, a
-``hostNetwork: false`` is lost too, while ``replicas: 0`` stays (its field is a pointer), a container gets its
-``resources: {}`` (a struct is never empty), ``1024Mi`` becomes ``1Gi``. Clients rely on it: kubectl compares what it wrote
-with what it reads, and controllers would see a change where there is none.
+A Kubernetes server reads JSON into Go structs and writes it again. On the way a null member and an empty list are
+lost, a ``hostNetwork: false`` is lost too, while ``replicas: 0`` stays (its field is a pointer), a container gets its
+``resources: {}`` (a struct is never empty), ``1024Mi`` becomes ``1Gi``. Clients rely on it: kubectl compares what it
+wrote with what it reads, and controllers would see a change where there is none.
 
 How a field behaves follows from its shape:
 
 * strings, numbers, booleans, lists, maps: left out when empty;
 * the same when OpenAPI calls them required: always written;
-* members that are objects: as the client wrote them; metadata, a kind's spec and status, and required ones: always written;
+* members that are objects: as the client wrote them; metadata, a kind's spec and status, and required ones: always;
 * times: null when missing.
 
 `_FORMS` lists what behaves otherwise: ``*`` a pointer: kept even when zero, lost when null; ``=`` always written;

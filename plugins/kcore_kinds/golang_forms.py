@@ -1,7 +1,7 @@
 """Fields of the built-in kinds that Go writes otherwise than their shape lets expect. See `golang`.
 
-A line is a definition and its fields: ``*`` a pointer: kept even when zero; ``=`` always written; ``~`` null when missing;
-``-`` left out when empty.
+A line is a definition and its fields: ``*`` a pointer: kept even when zero; ``=`` always written; ``~`` null when
+missing; ``-`` left out when empty.
 """
 
 FORMS = """
@@ -135,7 +135,9 @@ core.v1.SecurityContext *privileged *runAsUser *runAsNonRoot *readOnlyRootFilesy
     *runAsGroup *procMount
 core.v1.ServiceAccount *automountServiceAccountToken
 core.v1.ServiceAccountTokenProjection *expirationSeconds
-core.v1.ServicePort *appProtocol
+core.v1.ServicePort *appProtocol =targetPort
+core.v1.ResourceFieldSelector =divisor
+storage.v1.CSINode *status
 core.v1.ServiceSpec *ipFamilyPolicy *allocateLoadBalancerNodePorts *loadBalancerClass *internalTrafficPolicy \
     *trafficDistribution
 core.v1.ServiceStatus =loadBalancer
