@@ -24,9 +24,11 @@ def update_causes(served: Served, new: Object, old: Object, subresource: str) ->
     """What is wrong with a change."""
     strategy = served.kind.strategy
     causes = list(validation.metadata_update(new, old)) + checked(served, new)
-    if subresource == "status":
+    if subresource in ("status", "approval"):
         return causes + list(strategy.validate_status(new, old))
-    return causes + list(strategy.validate_update(new, old))
+    if subresource in ("", "scale"):
+        return causes + list(strategy.validate_update(new, old))
+    return causes + list(strategy.validate(new))  # a part that is immutable elsewhere: only the whole must be right
 
 
 def refuse(served: Served, name: str, causes: list[Cause]) -> None:

@@ -17,7 +17,7 @@ from kcore.api.options import Caller
 from kcore.api.routing import RequestInfo
 from kcore.api.selection import Selection
 from kcore.api.served import Served
-from kcore.api.storage import Storage, Written
+from kcore.api.storage import Prepare, Storage, Written
 from kcore.api.streams import encoder
 from kcore.api.watch import Stream, Watch
 from kcore.http.messages import AnyResponse, Request, Response, StreamResponse
@@ -74,18 +74,34 @@ class Verbs:
         return _answer(request, served, written, form, caller)
 
     async def update(
-        self, request: Request, served: Served, info: RequestInfo, user: User, subresource: str = ""
+        self,
+        request: Request,
+        served: Served,
+        info: RequestInfo,
+        user: User,
+        subresource: str = "",
+        prepare: Prepare | None = None,
     ) -> Response:
         form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
         caller = options.caller(request, user, "update")
         obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
         decoding.typed(served, obj, caller)
         addressed(obj, info.namespace if served.kind.namespaced else "", info.name)
-        written = await self.put(served, info.namespace, info.name, obj, caller, subresource=subresource)
+        written = await self.put(
+            served, info.namespace, info.name, obj, caller, subresource=subresource, prepare=prepare
+        )
         return _answer(request, served, written, form, caller)
 
     async def put(
-        self, served: Served, namespace: str, name: str, obj: Object, caller: Caller, *, subresource: str = ""
+        self,
+        served: Served,
+        namespace: str,
+        name: str,
+        obj: Object,
+        caller: Caller,
+        *,
+        subresource: str = "",
+        prepare: Prepare | None = None,
     ) -> Written:
         """Replace an object by one that names it; create it where the kind allows that."""
         kept = layout.encode_json(obj)
@@ -95,21 +111,29 @@ class Verbs:
             return first.pop() if first else layout.decode_json(kept)  # type: ignore[no-any-return]
 
         try:
-            return await self._storage.update(served, namespace, name, produce, caller, subresource=subresource)
+            return await self._storage.update(
+                served, namespace, name, produce, caller, subresource=subresource, prepare=prepare
+            )
         except errors.NotFound:
             if subresource or not served.kind.strategy.allow_create_on_update:
                 raise
         return await self._storage.create(served, namespace, layout.decode_json(kept), caller)
 
     async def patch(
-        self, request: Request, served: Served, info: RequestInfo, user: User, subresource: str = ""
+        self,
+        request: Request,
+        served: Served,
+        info: RequestInfo,
+        user: User,
+        subresource: str = "",
+        prepare: Prepare | None = None,
     ) -> Response:
         type = decoding.media_type(request)
         patch = patching.decode(served, request.body, type)
         form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
         caller = options.caller(request, user, "patch", type)
         written = await patching.patch(
-            self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource
+            self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource, prepare=prepare
         )
         return _answer(request, served, written, form, caller)
 
