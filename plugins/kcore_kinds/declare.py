@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from kcore.api.kinds import Column, Kind, ScalePaths, Strategy, Subresource
+from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
 from kcore.api.names import dns_subdomain
 from kcore.api.schema import Schema
+from kcore_kinds.tables import TABLES
 
 Object = dict[str, Any]
 
@@ -56,7 +57,6 @@ class Group:
         scale: ScalePaths | None = None,
         subresources: tuple[Subresource, ...] = (),
         strategy: Builtin | None = None,
-        columns: tuple[Column, ...] = (),
         selectable: Selectable | None = None,
         virtual: bool = False,
         **more: Any,
@@ -90,7 +90,7 @@ class Group:
             subresources={s.name: s for s in sorted(subs, key=lambda s: s.name)},
             strategy=rules,
             schema_source=lambda: _schema(definition),
-            columns=columns,
+            columns=TABLES.get(f"{plural}.{self.group}" if self.group else plural, ()),
             selectable=selectable or {},
             storage_version_hash=hash,
             scale=scale,

@@ -1,0 +1,88 @@
+"""Objects come back in the form that Go gives them."""
+
+from __future__ import annotations
+
+import pytest
+from kcore_kinds import bundle, golang
+
+from kcore.objects import quantity
+
+
+def normalised(definition: str, obj: dict) -> dict:
+    golang.normalise(obj, bundle.schema(f"io.k8s.api.{definition}"))
+    return obj
+
+
+def test_null_and_what_is_empty_is_lost_unless_it_is_a_pointer():
+    spec = normalised(
+        "core.v1.PodSpec",
+        {
+            "containers": [],
+            "hostNetwork": False,
+            "automountServiceAccountToken": False,
+            "nodeSelector": {},
+            "volumes": None,
+            "activeDeadlineSeconds": 0,
+        },
+    )
+    assert spec == {"containers": [], "automountServiceAccountToken": False, "activeDeadlineSeconds": 0}
+
+
+def test_structs_are_always_written_and_missing_lists_are_null():
+    assert normalised("apps.v1.Deployment", {"metadata": {"name": "x", "labels": {}}}) == {
+        "metadata": {"name": "x"},
+        "spec": {
+            "selector": None,
+            "strategy": {},
+            "template": {"metadata": {}, "spec": {"containers": None}},
+        },
+        "status": {},
+    }
+
+
+def test_numbers_that_are_no_pointers_are_written_as_zero():
+    status = normalised("apps.v1.DaemonSet", {"metadata": {"name": "x"}})["status"]
+    assert status == {
+        "currentNumberScheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "numberReady": 0,
+    }
+
+
+def test_times_are_utc_in_whole_seconds_or_microseconds():
+    lease = normalised(
+        "coordination.v1.Lease",
+        {
+            "metadata": {"name": "x", "creationTimestamp": "2024-01-01T02:00:00+02:00"},
+            "spec": {"renewTime": "2024-01-01T00:00:00Z"},
+        },
+    )
+    assert lease["metadata"]["creationTimestamp"] == "2024-01-01T00:00:00Z"
+    assert lease["spec"]["renewTime"] == "2024-01-01T00:00:00.000000Z"
+
+
+def test_unknown_members_and_wrong_types_are_left_for_others_to_judge():
+    spec = normalised("core.v1.PodSpec", {"containers": "what", "zzz": None, "volumes": [1], "priority": "high"})
+    assert spec["containers"] == "what"
+    assert spec["volumes"] == [1]
+
+
+@pytest.mark.parametrize(
+    ("text", "canonical"),
+    [
+        ("0.5", "500m"),
+        ("1024Mi", "1Gi"),
+        ("1000", "1k"),
+        ("1024", "1024"),
+        ("1e3", "1e3"),
+        ("1.5Gi", "1536Mi"),
+        ("0.1Mi", "104858"),
+        ("100m", "100m"),
+        ("1000m", "1"),
+        ("0", "0"),
+        (2, "2"),
+    ],
+)
+def test_quantities_are_written_as_servers_write_them(text, canonical):
+    assert quantity.canonical(text) == canonical
