@@ -52,7 +52,7 @@ class Pods:
         return body
 
     def _created(self, request: Request, caller: Caller) -> AnyResponse:
-        response = answers.encoded(answers.success(code=201), negotiate.negotiate(request, named=True), 201)
+        response = answers.encoded(answers.success(code=201), negotiate.negotiate(request), 201)
         response.headers += answers.warning_headers(caller.warnings)
         return response
 

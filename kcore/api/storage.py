@@ -150,7 +150,7 @@ class Storage:
         if managed:
             manage(None, obj, served, caller)
         request = AdmissionRequest(
-            "CREATE", kind, "", namespace, meta["name"], caller.user, obj, None, caller.options, caller.dry_run
+            "CREATE", kind, "", namespace, meta.get("name", ""), caller.user, obj, None, caller.options, caller.dry_run
         )
         plugins = await self.admit(request)
         obj = request.obj  # type: ignore[assignment]  # a CREATE has an object

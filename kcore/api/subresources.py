@@ -66,6 +66,8 @@ class Subresources:
         handler = self.route(served, name)
         if handler is not None:
             return await self._call(handler, request, served, info, user)
+        if "create" in declared.verbs or name == "log":
+            await self._server.storage.get(served, info.namespace, info.name.partition(":")[0])
         verbs = self._server.verbs
         if name == "scale" and kind.scale is not None:
             return await self._server.scale.answer(request, served, info, user)
@@ -122,7 +124,7 @@ class Subresources:
         result = await handler(call)
         if not isinstance(result, dict):
             return result
-        form = negotiate.negotiate(request, protobuf=bool(kind.message), named=True)
+        form = negotiate.negotiate(request, protobuf=bool(kind.message))
         response = answers.encoded(result, form, 201 if request.method == "POST" else 200)
         response.headers += answers.warning_headers(caller.warnings)
         return response
