@@ -290,10 +290,10 @@ def _make_struct(shape: Shape) -> _Reader:
     name = shape.struct
     strings = {k for k, m in shape.members.items() if m.shape.kind == shapes.STRING}
     kept = {k for k, m in shape.members.items() if m.keep_empty or m.shape.kind not in _EMPTIES}
-    if name == "ObjectMeta":
-        kept.add("managedFields")  # an empty list resets it, so it must be seen
     nullable = {k for k, m in shape.members.items() if m.keep_null}
     readers = {k: _compile(m.shape) for k, m in shape.members.items()}
+    if name == "ObjectMeta":
+        readers["managedFields"] = _read_managers(readers["managedFields"])
     always = [(k, _zero(m)) for k, m in shape.members.items() if m.always]
     get = readers.get
 
@@ -329,6 +329,11 @@ def _make_struct(shape: Shape) -> _Reader:
         return out
 
     return read_struct
+
+
+def _read_managers(reader: _Reader) -> _Reader:
+    """An empty list wipes all managers, as one empty entry does: it is read as that, or it would be left out."""
+    return lambda value, unknown: reader(value, unknown) or [{}]
 
 
 def _zero(member: Member) -> Callable[[], Any]:

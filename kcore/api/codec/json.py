@@ -47,7 +47,7 @@ def decode(body: bytes) -> Object:
 
 
 def as_object(value: Any) -> Object:
-    """`value` if it can be an object, for any codec: a dict whose apiVersion and kind are strings. Raises BadRequest."""
+    """`value` if it can be an object: a dict whose apiVersion and kind are strings. Raises BadRequest."""
     if type(value) is dict:
         for key in ("apiVersion", "kind"):
             given = value.get(key)

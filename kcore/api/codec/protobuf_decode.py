@@ -175,6 +175,8 @@ def _map_entry(value_type: str) -> _Read:
     """(key, value) of a map's entry; what is missing of it is zero."""
     scalar = _SCALARS.get(value_type)
     kind, convert = scalar if scalar is not None else (2, decoder(value_type))
+    from_number: Any = convert
+    read_value: _Read = convert if kind == 2 else lambda buf, at, stop: from_number(at)
     empty: dict[str, Any] = {"string": "", "bytes": None, "bool": False}
 
     def read(buf: bytes, pos: int, end: int) -> tuple[str, Any]:
@@ -183,9 +185,9 @@ def _map_entry(value_type: str) -> _Read:
             if number == 1:
                 key = _string(buf, at, stop)
             elif number == 2:
-                value, found = convert(at) if kind == 0 else convert(buf, at, stop), True
+                value, found = read_value(buf, at, stop), True
         if not found:
-            value = empty.get(value_type, 0) if scalar is not None else convert(b"", 0, 0)
+            value = empty.get(value_type, 0) if scalar is not None else read_value(b"", 0, 0)
         return key, value
 
     return read
@@ -297,13 +299,17 @@ _PROPS = table.EXTENSIONS + "JSONSchemaProps"
 def _or_array(buf: bytes, pos: int, end: int) -> Any:
     members = list(wire.members(buf, pos, end))
     many = [decoder(_PROPS)(buf, a, b) for number, a, b in members if number == 2]
-    return many or next((decoder(_PROPS)(buf, a, b) for number, a, b in members if number == 1), None)
+    return many or _schema(buf, members)
+
+
+def _schema(buf: bytes, members: list[tuple[int, int, int]]) -> Any:
+    return next((decoder(_PROPS)(buf, a, b) for number, a, b in members if number == 1), None)
 
 
 def _or_strings(buf: bytes, pos: int, end: int) -> Any:
     members = list(wire.members(buf, pos, end))
     many = [_string(buf, a, b) for number, a, b in members if number == 2]
-    return many or next((decoder(_PROPS)(buf, a, b) for number, a, b in members if number == 1), None)
+    return many or _schema(buf, members)
 
 
 def _or_bool(buf: bytes, pos: int, end: int) -> Any:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from kcore.api.codec import fields as table
-from kcore.api.codec import json, wire
+from kcore.api.codec import json
 from kcore.api.codec.fields import Field
 from kcore.api.codec.wire import length, tag, varint
 
@@ -150,7 +150,7 @@ def _emit_map(name: str, key: bytes, value_type: str) -> _Emit:
 
 
 def _string(value: Any) -> bytes:
-    return (value or "").encode()  # type: ignore[no-any-return]
+    return str(value or "").encode()
 
 
 def _bytes(value: Any) -> bytes:

@@ -42,8 +42,8 @@ def apply(doc: Any, operations: Any) -> Any:
             raise malformed(
                 "error decoding patch: json: cannot unmarshal value into Go value of type jsonpatch.Operation"
             )
-        run = _RUN.get(operation.get("op", ""))
-        path = operation.get("path")
+        name, path = operation.get("op"), operation.get("path")
+        run = _RUN.get(name) if isinstance(name, str) else None
         if run is None or not isinstance(path, str):
             raise rejected()
         try:
@@ -202,7 +202,7 @@ def same(a: Any, b: Any) -> bool:
 
 
 _Run = Callable[[Any, list[str], dict[str, Any], list[int]], Any]
-_RUN: dict[Any, _Run] = {
+_RUN: dict[str, _Run] = {
     "add": _add,
     "remove": _remove,
     "replace": _replace,
