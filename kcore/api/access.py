@@ -111,8 +111,11 @@ async def impersonated(
                 f"requested {_show(name, uid, groups, extra)} without impersonating a user name"
             )
         return user
-    for wanted in _checks(user, name, uid, groups, extra):
-        await _may_impersonate(authorizers, wanted)
+    try:
+        for wanted in _checks(user, name, uid, groups, extra):
+            await authorize(authorizers, wanted)
+    except errors.Forbidden:
+        await _constrained(authorizers, request, user, info, name)
     if not groups and name.startswith("system:serviceaccount:"):
         namespace = name.split(":")[2]
         groups = ("system:serviceaccounts", f"system:serviceaccounts:{namespace}")
@@ -144,8 +147,14 @@ def _checks(
     return checks
 
 
-async def _may_impersonate(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
-    await authorize(authorizers, wanted)
+async def _constrained(
+    authorizers: Sequence[Authorizer], request: Request, user: User, info: RequestInfo, name: str
+) -> None:
+    """Constrained impersonation: acting for a plain user, in this one kind of request. Raises Forbidden."""
+    wanted = attributes(user, info, request)
+    await authorize(authorizers, attrs.evolve(wanted, verb=f"impersonate-on:user-info:{info.verb}"))
+    auth = "authentication.k8s.io"
+    await authorize(authorizers, Attributes(user, "impersonate:user-info", "users", "", auth, "v1", name=name))
 
 
 def _show(name: str, uid: str, groups: tuple[str, ...], extra: dict[str, list[str]]) -> str:

@@ -157,7 +157,7 @@ class ServiceAllocator(Hooks):
         if _wants_node_ports(spec):
             by_number: dict[int, int] = {}  # TCP and UDP of one port share a node port
             for at, port in enumerate(spec.get("ports") or ()):
-                number = port.get("nodePort")
+                number = port.get("nodePort") or 0
                 if number and number not in kept and number not in reservation.ports:
                     self._claim(obj, f"spec.ports[{at}].nodePort", number, used, reservation)
                 elif not number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -37,7 +38,7 @@ def protobuf_bytes(served: Served, found: Entry) -> bytes:
         from kcore.api.codec import protobuf
 
         made = found.forms[key] = protobuf.encode(served.object(found))
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def page(served: Served, found: Page, form: Form, *, include: str = "") -> Response:
@@ -104,9 +105,31 @@ def encoded(doc: Object, form: Form = PLAIN, status: int = 200) -> Response:
 def yaml_bytes(doc: Object) -> bytes:
     import yaml
 
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(doc, Dumper=dumper, default_flow_style=False, sort_keys=True, allow_unicode=True, width=1 << 20)
+    text = yaml.dump(
+        doc, Dumper=_yaml_dumper(), default_flow_style=False, sort_keys=True, allow_unicode=True, width=1 << 20
+    )
     return text.encode()
+
+
+@cache
+def _yaml_dumper() -> Any:
+    """A dumper that quotes as Go's does: double quotes around what would not read back as a string."""
+    import yaml
+
+    class Dumper(yaml.CSafeDumper):
+        pass
+
+    def string(dumper: Any, text: str) -> Any:
+        tag = "tag:yaml.org,2002:str"
+        style = None
+        if "\n" in text:
+            style = "|"
+        elif not text or dumper.resolve(yaml.ScalarNode, text, (True, False)) != tag:
+            style = '"'
+        return dumper.represent_scalar(tag, text, style=style)
+
+    Dumper.add_representer(str, string)
+    return Dumper
 
 
 def success(details: dict[str, Any] | None = None, code: int = 0) -> Object:

@@ -23,10 +23,14 @@ def checked(served: Served, obj: Object) -> list[Cause]:
 def update_causes(served: Served, new: Object, old: Object, subresource: str) -> list[Cause]:
     """What is wrong with a change."""
     strategy = served.kind.strategy
-    causes = list(validation.metadata_update(new, old)) + checked(served, new)
-    if subresource == "status":
+    about_metadata = list(validation.metadata_update(new, old))
+    # upstream checks metadata in front of the kind's own rules and again among them, and says everything twice
+    causes = about_metadata + about_metadata + checked(served, new)
+    if subresource in ("status", "approval"):
         return causes + list(strategy.validate_status(new, old))
-    return causes + list(strategy.validate_update(new, old))
+    if subresource in ("", "scale"):
+        return causes + list(strategy.validate_update(new, old))
+    return causes + list(strategy.validate(new))  # a part that is immutable elsewhere: only the whole must be right
 
 
 def refuse(served: Served, name: str, causes: list[Cause]) -> None:

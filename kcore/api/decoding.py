@@ -39,7 +39,7 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
         if type == JSON:
             obj = json.decode(request.body)
             if strict:
-                duplicates = json.duplicate_fields(request.body)
+                duplicates = json.duplicate_fields(request.body, obj)
         elif type == YAML:
             from kcore.api.codec import yaml
 
@@ -53,7 +53,7 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
     except errors.BadRequest as error:
         raise unrecognized(kind, error.message, request.body) from None
     if duplicates and caller is not None:
-        _strictness(kind, obj, caller, [f'duplicate field "{path}"' for path in duplicates])
+        _strictness(kind, obj, caller, duplicates)
     return obj
 
 

@@ -15,7 +15,7 @@ see an object that is in the store or in a cache.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -197,10 +197,27 @@ class ScalePaths:
     selector: str = ".spec.selector"
 
 
+class Definitions(Protocol):
+    """JSON Schemas of the built-in kinds, for OpenAPI documents (the module `kcore_kinds.bundle` is one)."""
+
+    def definitions(self) -> list[str]:
+        """The names of all definitions: ``io.k8s.api.core.v1.Pod``."""
+
+    def raw(self, definition_name: str, /) -> Object:
+        """The definition as OpenAPI v3 has it, without descriptions; a new dict each time."""
+
+    def docs(self, definition_name: str, /) -> dict[str, str]:
+        """Descriptions: of the definition itself at "", of each of its properties at its name."""
+
+    def gvk(self, definition: str, /) -> tuple[str, str, str] | None:
+        """(group, version, kind) of a definition that is a kind of its own."""
+
+
 class KindTable:
     """All kinds that are served, by group, version and plural. Changes while the server runs (CRDs)."""
 
-    def __init__(self) -> None:
+    def __init__(self, definitions: Definitions | None = None) -> None:
+        self.definitions = definitions  # without them OpenAPI documents know only the kinds' own schemas
         self._kinds: dict[tuple[str, str, str], Kind] = {}
         self.generation = 0  # +1 with every change: discovery and OpenAPI documents are cached by it
 

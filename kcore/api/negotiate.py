@@ -51,10 +51,10 @@ def clauses(accept: str) -> tuple[tuple[str, dict[str, str]], ...]:
     return tuple((media, params) for _, _, media, params in found)
 
 
-def negotiate(request: Request, *, protobuf: bool = True, watch: bool = False, named: bool = False) -> Form:
+def negotiate(request: Request, *, protobuf: bool = True, watch: bool = False, go_type: str = "") -> Form:
     """The form of an answer with objects in it. Raises NotAcceptable.
 
-    `protobuf`: the kind has that form. `named`: the answer is one object, not a list.
+    `protobuf`: the kind has that form. `go_type`: what upstream calls the answer in its refusals, "*core.PodList".
     """
     accept = request.headers.get("accept", "")
     pretty = _pretty(request)
@@ -69,10 +69,11 @@ def negotiate(request: Request, *, protobuf: bool = True, watch: bool = False, n
             continue
         wants = params.get("as", "")
         if wants and params.get("g") == "meta.k8s.io" and params.get("v") in ("v1", "v1beta1"):
-            if wants == "PartialObjectMetadataList" and named:
-                raise NotAcceptable(
-                    "you requested PartialObjectMetadataList, but the requested object is not a list"
-                )
+            is_list = go_type.endswith("List")
+            if wants == "PartialObjectMetadataList" and not is_list:
+                raise NotAcceptable(f"you requested {wants}, but the requested object is not a list ({go_type})")
+            if wants == "PartialObjectMetadata" and is_list:
+                raise NotAcceptable(f"you requested {wants}, but the requested object is a list ({go_type})")
             if wants in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
                 return Form(media, wants, params["v"], pretty)
         if not wants:

@@ -16,7 +16,11 @@ from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from kcore.errors import CompareFailed
 from kcore.objects import Object
 
-Transform = Callable[[Object], Object]
+_META_ORDER = (
+    "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
+    "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
+    "managedFields",
+)  # fmt: skip
 
 
 class Patch:
@@ -106,13 +110,22 @@ async def patch(
 
 def result(served: Served, new: Object, caller: Caller) -> Object:
     """The patched object as its kind. Raises Invalid where a whole object would have been a BadRequest."""
-    shown = layout.encode_json
-    raw = shown(new)
+    raw = layout.encode_json(new)
     try:
         return decoding.typed(served, new, caller)
     except errors.BadRequest as error:
         prefix = f'{served.kind.kind} in version "{served.kind.version}" cannot be handled as a {served.kind.kind}: '
-        raise invalid_result(raw.decode(), error.message.removeprefix(prefix)) from None
+        raise invalid_result(_shown(layout.decode_json(raw)), error.message.removeprefix(prefix)) from None
+
+
+def _shown(obj: Object) -> str:
+    """An object as upstream's patch errors print it: members sorted, metadata in the order of Go's struct."""
+    ordered = {key: obj[key] for key in sorted(obj)}
+    given = obj.get("metadata")
+    if isinstance(given, dict):
+        known = {key: given[key] for key in _META_ORDER if key in given}
+        ordered["metadata"] = {**known, **given}
+    return layout.encode_json(ordered).decode()
 
 
 def immovable(new: Object, old: Object) -> None:

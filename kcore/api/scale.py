@@ -30,7 +30,7 @@ class Scale:
 
     async def answer(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
         storage = self._server.storage
-        form = negotiate.negotiate(request, named=True)
+        form = negotiate.negotiate(request)
         if info.verb == "get":
             entry = await storage.get(served, info.namespace, info.name)
             return answers.encoded(scale_of(served, entry), form)

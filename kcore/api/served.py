@@ -28,6 +28,9 @@ class Served:
         self.list_head = layout.head(kind.api_version, kind.kind + "List")
         self.converts = kind.from_storage is not None
         self.stored_head = layout.head(stored.api_version, stored.kind)
+        package = (kind.group or "core").partition(".")[0]
+        self.go_type = f"*{package}.{kind.kind}" if kind.message else "*unstructured.Unstructured"
+        self.go_list_type = self.go_type + "List"
         self._extractors: dict[str, Callable[[Entry], str]] = {}
 
     def key(self, namespace: str, name: str) -> str:
@@ -40,7 +43,7 @@ class Served:
         found = entry.forms.get(self.head)
         if found is None:
             found = entry.forms[self.head] = self._converted(entry.copy(self.stored_head))
-        return found  # type: ignore[no-any-return]
+        return found
 
     def copy(self, entry: Entry) -> Object:
         """The decoded object in this version, for the caller to change."""
@@ -62,7 +65,7 @@ class Served:
         if found is None:
             encoded = layout.encode(self.object(entry))
             found = entry.forms["tail", self.head] = layout.tail(encoded, entry.revision)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def json(self, entry: Entry) -> list[bytes]:
         return [self.head, self.tail(entry)]

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
+import attrs
 import trio
 
 from kcore import errors
@@ -149,6 +150,8 @@ class ApiServer:
         served = self.table.find(info.group, info.version, info.resource)
         if served is None:
             raise self.unknown_resource()
+        if info.namespace and not served.kind.namespaced:
+            info = attrs.evolve(info, namespace="")  # namespaces/x: RBAC sees it inside of x, the store does not
         if info.subresource:
             return await self.subresources.answer(request, served, info, user)
         return await self._resource(request, served, info, user)

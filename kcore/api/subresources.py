@@ -13,6 +13,8 @@ from kcore import errors
 from kcore.api import answers, decoding, negotiate, options
 from kcore.api.admission import AdmissionRequest
 from kcore.api.auth import User
+from kcore.api.parts import PARTS
+from kcore.api.pods import Pods
 from kcore.api.routes import Call
 from kcore.api.routes import Handler as RouteHandler
 from kcore.api.routing import RequestInfo
@@ -34,6 +36,10 @@ class Subresources:
         self._server = server
         self.handlers: dict[tuple[str, str, str], Handler] = {}
         """By (group, plural, subresource); subresource "" for a virtual kind."""
+        pods = Pods(server)
+        self.handlers["", "pods", "binding"] = pods.bind
+        self.handlers["", "bindings", ""] = pods.bind
+        self.handlers["", "pods", "eviction"] = pods.evict
 
     def route(self, served: Served, subresource: str) -> RouteHandler | None:
         key = (served.kind.group, served.kind.plural, subresource)
@@ -60,15 +66,20 @@ class Subresources:
         handler = self.route(served, name)
         if handler is not None:
             return await self._call(handler, request, served, info, user)
+        if "create" in declared.verbs or name == "log":
+            await self._server.storage.get(served, info.namespace, info.name.partition(":")[0])
         verbs = self._server.verbs
         if name == "scale" and kind.scale is not None:
             return await self._server.scale.answer(request, served, info, user)
+        prepare = PARTS.get((kind.group, kind.plural, name))
+        if prepare is None and name != "status":
+            raise self._server.unknown_resource()
         if info.verb == "get":
             return await verbs.get(request, served, info)
         if info.verb == "update":
-            return await verbs.update(request, served, info, user, name)
+            return await verbs.update(request, served, info, user, name, prepare)
         if info.verb == "patch":
-            return await verbs.patch(request, served, info, user, name)
+            return await verbs.patch(request, served, info, user, name, prepare)
         raise self._server.unknown_resource()
 
     async def virtual(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
@@ -113,7 +124,7 @@ class Subresources:
         result = await handler(call)
         if not isinstance(result, dict):
             return result
-        form = negotiate.negotiate(request, protobuf=bool(kind.message), named=True)
+        form = negotiate.negotiate(request, protobuf=bool(kind.message))
         response = answers.encoded(result, form, 201 if request.method == "POST" else 200)
         response.headers += answers.warning_headers(caller.warnings)
         return response

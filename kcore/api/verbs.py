@@ -6,7 +6,7 @@ Each method is one verb. What they share with the in-process client -- reading, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kcore import errors
 from kcore.api import answers, decoding, deletion, layout, listing, negotiate, observe, options, patching
@@ -17,7 +17,7 @@ from kcore.api.options import Caller
 from kcore.api.routing import RequestInfo
 from kcore.api.selection import Selection
 from kcore.api.served import Served
-from kcore.api.storage import Storage, Written
+from kcore.api.storage import Prepare, Storage, Written
 from kcore.api.streams import encoder
 from kcore.api.watch import Stream, Watch
 from kcore.http.messages import AnyResponse, Request, Response, StreamResponse
@@ -31,17 +31,22 @@ class Verbs:
     def __init__(self, storage: Storage, watch_ended: Ended) -> None:
         self._storage, self._feed, self._watch_ended = storage, storage.feed, watch_ended
 
+    @staticmethod
+    def _form(request: Request, served: Served, *, list: bool = False) -> Form:
+        go_type = served.go_list_type if list else served.go_type
+        return negotiate.negotiate(request, protobuf=bool(served.kind.message), go_type=go_type)
+
     # --- reading ------------------------------------------------------------------------------------------------
 
     async def get(self, request: Request, served: Served, info: RequestInfo) -> Response:
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
+        form = self._form(request, served)
         if request.query and (version := listing.version_number(request.param("resourceVersion"))):
             await listing.not_in_the_future(self._feed, version, request.param("resourceVersion"))
         entry = await self._storage.get(served, info.namespace, info.name)
         return answers.entry(served, entry, form, include=_include(request, form))
 
     async def list(self, request: Request, served: Served, info: RequestInfo) -> Response:
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message))
+        form = self._form(request, served, list=True)
         page = await listing.page(self._feed, served, info.namespace, listing.parse(request))
         return answers.page(served, page, form, include=_include(request, form))
 
@@ -66,7 +71,7 @@ class Verbs:
     # --- writing ------------------------------------------------------------------------------------------------
 
     async def create(self, request: Request, served: Served, info: RequestInfo, user: User) -> Response:
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
+        form = self._form(request, served)
         caller = options.caller(request, user, "create")
         obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
         decoding.typed(served, obj, caller)
@@ -74,47 +79,71 @@ class Verbs:
         return _answer(request, served, written, form, caller)
 
     async def update(
-        self, request: Request, served: Served, info: RequestInfo, user: User, subresource: str = ""
+        self,
+        request: Request,
+        served: Served,
+        info: RequestInfo,
+        user: User,
+        subresource: str = "",
+        prepare: Prepare | None = None,
     ) -> Response:
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
+        form = self._form(request, served)
         caller = options.caller(request, user, "update")
         obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
         decoding.typed(served, obj, caller)
         addressed(obj, info.namespace if served.kind.namespaced else "", info.name)
-        written = await self.put(served, info.namespace, info.name, obj, caller, subresource=subresource)
+        written = await self.put(
+            served, info.namespace, info.name, obj, caller, subresource=subresource, prepare=prepare
+        )
         return _answer(request, served, written, form, caller)
 
     async def put(
-        self, served: Served, namespace: str, name: str, obj: Object, caller: Caller, *, subresource: str = ""
+        self,
+        served: Served,
+        namespace: str,
+        name: str,
+        obj: Object,
+        caller: Caller,
+        *,
+        subresource: str = "",
+        prepare: Prepare | None = None,
     ) -> Written:
         """Replace an object by one that names it; create it where the kind allows that."""
         kept = layout.encode_json(obj)
         first = [obj]
 
         def produce(_: Object) -> Object:
-            return first.pop() if first else layout.decode_json(kept)  # type: ignore[no-any-return]
+            return first.pop() if first else layout.decode_json(kept)
 
         try:
-            return await self._storage.update(served, namespace, name, produce, caller, subresource=subresource)
+            return await self._storage.update(
+                served, namespace, name, produce, caller, subresource=subresource, prepare=prepare
+            )
         except errors.NotFound:
             if subresource or not served.kind.strategy.allow_create_on_update:
                 raise
         return await self._storage.create(served, namespace, layout.decode_json(kept), caller)
 
     async def patch(
-        self, request: Request, served: Served, info: RequestInfo, user: User, subresource: str = ""
+        self,
+        request: Request,
+        served: Served,
+        info: RequestInfo,
+        user: User,
+        subresource: str = "",
+        prepare: Prepare | None = None,
     ) -> Response:
         type = decoding.media_type(request)
         patch = patching.decode(served, request.body, type)
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
+        form = self._form(request, served)
         caller = options.caller(request, user, "patch", type)
         written = await patching.patch(
-            self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource
+            self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource, prepare=prepare
         )
         return _answer(request, served, written, form, caller)
 
     async def delete(self, request: Request, served: Served, info: RequestInfo, user: User) -> Response:
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message), named=True)
+        form = self._form(request, served)
         wanted, orphaned = self._delete_options(request, served)
         caller = Caller(user)
         written = await deletion.delete(self._storage, served, info.namespace, info.name, wanted, caller)
@@ -128,7 +157,7 @@ class Verbs:
         return response
 
     async def delete_collection(self, request: Request, served: Served, info: RequestInfo, user: User) -> Response:
-        form = negotiate.negotiate(request, protobuf=bool(served.kind.message))
+        form = self._form(request, served, list=True)
         wanted, _ = self._delete_options(request, served)
         parsed = listing.parse(request)
         page = await listing.page(self._feed, served, info.namespace, parsed)
@@ -137,7 +166,7 @@ class Verbs:
         return answers.page(served, page, form, include=_include(request, form))
 
     async def delete_entries(
-        self, served: Served, entries: list[Entry], wanted: options.DeleteOptions, caller: Caller
+        self, served: Served, entries: Sequence[Entry], wanted: options.DeleteOptions, caller: Caller
     ) -> None:
         for entry in entries:
             try:

@@ -190,4 +190,9 @@ def _word(token: str) -> str:
 
 def _value(stream: _Tokens) -> str:
     """A value may be empty: ``a=`` and ``a in (,b)``."""
-    return "" if stream.peek() in (",", ")", "") else stream.next()
+    if stream.peek() in (",", ")", ""):
+        return ""
+    token = stream.next()
+    if token in ("=", "==", "!=", "!", "<", ">", "("):
+        raise BadRequest(f"unable to parse requirement: found '{token[0] if token[0] == '=' else token}', expected: identifier")
+    return token

@@ -12,6 +12,7 @@ import kcore_kinds
 import msgspec
 import pytest
 import trio
+from kcore_kinds import bundle
 from kcore_store_memory.store import MemoryStore
 
 from kcore.api.admission import Admission
@@ -113,7 +114,7 @@ async def serving(
     *, admission: list[Admission] | None = None, routes: list[Routes] | None = None, store: MemoryStore | None = None
 ) -> AsyncIterator[Api]:
     """A server with the built-in kinds and the namespace ``default``."""
-    kinds = KindTable()
+    kinds = KindTable(bundle)
     for kind in kcore_kinds.kcore_kinds():
         kinds.add(kind)
     own = store is None
