@@ -130,10 +130,10 @@ async def serve(
                         accepting.start_soon(server.accept, listener, nursery)
                     task_status.started()
             finally:
-                server.stopping.set()  # before the first checkpoint, where a cancellation would leave
+                server.stopping.set()
+                await _close(listeners)
     finally:
-        for listener in listeners:
-            await trio.aclose_forcefully(listener)
+        await _close(listeners)
 
 
 async def serve_stream(
@@ -157,6 +157,12 @@ async def serve_stream(
         nursery.start_soon(watchdog.run)
         await connection.run()
         nursery.cancel_scope.cancel()
+
+
+async def _close(listeners: Sequence[trio.abc.Listener[trio.SocketStream]]) -> None:
+    with trio.CancelScope(shield=True):  # or the first one's checkpoint would leave the others open
+        for listener in listeners:
+            await trio.aclose_forcefully(listener)
 
 
 async def _handshake(tls: TlsStream, limits: Limits) -> bool:

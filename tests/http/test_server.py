@@ -325,6 +325,7 @@ async def test_stopping_lets_a_request_in_flight_finish_and_ends_watches_well() 
 
     async with trio.open_nursery() as nursery:
         listener = await listen(0)
+        port = bound(listener)[1]
         server = trio.CancelScope()
 
         async def run(task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -342,7 +343,7 @@ async def test_stopping_lets_a_request_in_flight_finish_and_ends_watches_well() 
         assert await watcher.receive_some() == b""
         assert await idle.receive_some() == b""
         with pytest.raises(OSError, match="all attempts to connect"):
-            await connect(listener)
+            await trio.open_tcp_stream("127.0.0.1", port)
         go_on.set()
         answer = await slow.receive_some()
         assert b"Connection: close" in answer
