@@ -95,7 +95,9 @@ async def test_a_rolling_update_stays_within_its_bounds(cluster: Start, autojump
         assert d["status"]["updatedReplicas"] == 8
 
 
-async def test_undoing_a_rollout_reuses_the_old_set_under_a_new_revision(cluster: Start, autojump_clock: MockClock) -> None:
+async def test_undoing_a_rollout_reuses_the_old_set_under_a_new_revision(
+    cluster: Start, autojump_clock: MockClock
+) -> None:
     async with cluster(*BOTH) as c:
         await c.client.create(DEPLOYMENTS, deployment(replicas=2))
         await c.settle()
@@ -124,7 +126,9 @@ async def test_history_is_kept_to_its_limit(cluster: Start, autojump_clock: Mock
         assert await sets(c) == {"img:3": ("3", 0), "img:4": ("4", 0), "img:5": ("5", 1)}
 
 
-async def test_recreate_removes_all_old_pods_before_the_first_new_one(cluster: Start, autojump_clock: MockClock) -> None:
+async def test_recreate_removes_all_old_pods_before_the_first_new_one(
+    cluster: Start, autojump_clock: MockClock
+) -> None:
     async with cluster(*BOTH) as c:
         await c.client.create(DEPLOYMENTS, deployment(replicas=3, strategy={"type": "Recreate"}))
         await c.settle()

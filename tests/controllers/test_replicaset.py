@@ -58,7 +58,9 @@ async def test_pods_that_do_the_least_good_go_first(cluster: Start, autojump_clo
         assert meta.name(cheap) not in [meta.name(p) for p in await c.all(PODS)]
 
 
-async def test_matching_orphans_are_adopted_and_relabelled_pods_released(cluster: Start, autojump_clock: MockClock) -> None:
+async def test_matching_orphans_are_adopted_and_relabelled_pods_released(
+    cluster: Start, autojump_clock: MockClock
+) -> None:
     async with cluster("replicaset") as c:
         await c.client.create(PODS, pod("orphan"))
         await c.client.create(REPLICASETS, replicaset(replicas=2))
