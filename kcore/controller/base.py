@@ -32,27 +32,23 @@ if TYPE_CHECKING:
 class SharedContext:
     """A `ControllerContext`: the manager's own context, and what its controllers share."""
 
-    context: Context
     name: str
+    cluster: Cluster
+    data_dir: Path
+    log: logging.Logger
+    metrics: Metrics
     informers: Informers
     recorder: Recorder
-    workers: int = 5
+    workers: int
+    context: Context
+    """The manager's."""
 
-    @property
-    def cluster(self) -> Cluster:
-        return self.context.cluster
-
-    @property
-    def data_dir(self) -> Path:
-        return self.context.data_dir
-
-    @property
-    def log(self) -> logging.Logger:
-        return self.context.log.getChild(self.name)
-
-    @property
-    def metrics(self) -> Metrics:
-        return self.context.metrics
+    @staticmethod
+    def of(context: Context, name: str, informers: Informers, recorder: Recorder, workers: int = 5) -> SharedContext:
+        log = context.log.getChild(name)
+        return SharedContext(
+            name, context.cluster, context.data_dir, log, context.metrics, informers, recorder, workers, context
+        )
 
     def client(self, user: User | None = None) -> Client:
         return self.context.client(user)

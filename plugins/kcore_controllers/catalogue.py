@@ -32,9 +32,7 @@ def providers() -> list[Provider[Controller]]:
     """In the order in which they are opened."""
     return [
         _lazy("serviceaccount", "serviceaccount:ServiceAccountController", "The default account of each namespace"),
-        _lazy(
-            "root-ca-certificate-publisher", "serviceaccount:RootCAController", "kube-root-ca.crt in each namespace"
-        ),
+        _lazy("root-ca-certificate-publisher", "serviceaccount:RootCAController", "kube-root-ca.crt everywhere"),
         _lazy("deployment", "deployment:DeploymentController", "Deployments by way of ReplicaSets"),
         _lazy("replicaset", "replicas:ReplicaSetController", "ReplicaSets"),
         _lazy("replicationcontroller", "replicas:ReplicationControllerController", "ReplicationControllers"),

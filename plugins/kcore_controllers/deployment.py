@@ -74,10 +74,10 @@ class DeploymentController(Reconciler):
             await rollout.scale_proportionally()
             await self._write_status(rollout)
             return None
-        await rollout.find_new_set(create=True)
         if sets.strategy(d) == "Recreate":
             await rollout.recreate(self._running_pods(rollout))
         else:
+            await rollout.find_new_set(create=True)
             await rollout.roll()
         if progress.complete(d, progress.counts(d, rollout.all)):
             await rollout.forget_old_sets()

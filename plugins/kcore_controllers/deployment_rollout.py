@@ -83,7 +83,7 @@ class Rollout:
                 "name": f"{meta.name(d)}-{name_hash}",
                 "namespace": meta.namespace(d),
                 "labels": labels,
-                "annotations": sets.set_annotations(d, {}, number, True),
+                "annotations": {**sets.set_annotations(d, {}, number, True), **sets.size_annotations(d)},
                 "ownerReferences": [meta.owner_reference(d, "apps/v1", "Deployment")],
             },
             "spec": spec,
@@ -215,7 +215,9 @@ class Rollout:
                 await self._scale(s, 0)
                 shrunk = True
         if shrunk or old_pods_left:
+            await self.find_new_set(create=False)
             return
+        await self.find_new_set(create=True)
         if self.new is not None and sets.replicas(self.new) != sets.replicas(self.d):
             await self._scale(self.new, sets.replicas(self.d))
 

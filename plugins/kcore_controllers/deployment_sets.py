@@ -106,7 +106,7 @@ def set_annotations(d: Object, old: dict[str, str], number: int, is_new: bool) -
         if before and not is_new:
             history = out.get(REVISION_HISTORY, "")
             out[REVISION_HISTORY] = f"{history},{before}" if history else before
-    return {**out, **size_annotations(d)}
+    return out
 
 
 def size_annotations(d: Object) -> dict[str, str]:

@@ -71,7 +71,7 @@ class Manager:
 
     async def _open_once(self, name: str, choice: Choice) -> None:
         recorder = Recorder(self.context.client(), f"{name}-controller")
-        shared = SharedContext(self.context, name, self.informers, recorder, self.config.workers)
+        shared = SharedContext.of(self.context, name, self.informers, recorder, self.config.workers)
         async with trio.open_nursery() as nursery:
             await nursery.start(recorder.run)
             async with choice.open(shared) as controller:
@@ -94,11 +94,9 @@ def choose(context: Context, config: ManagerConfig) -> dict[str, Choice]:
     if "*" in config.controllers:
         wanted = [*known, *(n for n in wanted if n not in known)]
     wanted = [n for n in wanted if n not in excluded]
-    problems = [
-        f"settings.{n}: this controller is not among `controllers`" for n in config.settings if n not in wanted
-    ]
-    if problems:
-        raise ConfigError(problems)
+    unused = [name for name in config.settings if name not in wanted]
+    if unused:
+        raise ConfigError([f"settings.{name}: this controller is not among `controllers`" for name in unused])
     choices = {}
     for name in wanted:
         if name in known and name not in config.settings:

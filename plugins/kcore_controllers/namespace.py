@@ -38,11 +38,11 @@ class NamespaceController(Reconciler):
         self._looks: Counter[str] = Counter()
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        if new is None and old is not None:  # the last of them may be what a namespace waits for
-            namespace = self.namespaces.get(meta.namespace(old))
-            if namespace is not None and meta.deleting(namespace):
-                if not self.pods.index_size("namespace", meta.namespace(old)):
-                    self.queue.add(meta.namespace(old))
+        if new is not None or old is None or self.pods.index_size("namespace", meta.namespace(old)):
+            return
+        namespace = self.namespaces.get(meta.namespace(old))
+        if namespace is not None and meta.deleting(namespace):  # the last pod may be what it waits for
+            self.queue.add(meta.namespace(old))
 
     async def reconcile(self, key: str) -> float | None:
         namespace = self.namespaces.get(key)

@@ -81,7 +81,7 @@ class NodeLifecycleController(Reconciler):
             node = await self._silent(node, ready)
             status = "Unknown"
         bad = status in ("False", "Unknown")
-        if self.zones.note(key, _zone(node), bad):
+        if self.zones.note(key, _zone(node), bad, trio.current_time()):
             for other in self.nodes.items():  # a zone's state has changed: taints elsewhere depend on it
                 self.queue.add(meta.name(other))
         wait = await self._taint(node, status)
@@ -122,7 +122,7 @@ class NodeLifecycleController(Reconciler):
             if (evict, "NoExecute") in has and not self.zones.all_down:
                 wanted.append((evict, "NoExecute"))
             else:
-                wait = self.zones.wait_to_evict(_zone(node), trio.current_time())
+                wait = self.zones.wait_to_evict(meta.name(node), trio.current_time())
                 if wait is None:
                     wanted.append((evict, "NoExecute"))
                 elif wait == float("inf"):

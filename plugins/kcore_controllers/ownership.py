@@ -36,7 +36,7 @@ class Node:
         return any(r.uid == owner and r.blocking for r in self.owners)
 
     def may_own(self, dependent: Node, ref: Reference) -> bool:
-        """The reference's coordinates fit: an owner is cluster-wide or in the same namespace, of that kind and name."""
+        """The reference fits: an owner is cluster-wide or in the same namespace, of that kind and name."""
         return (
             (not self.namespace or self.namespace == dependent.namespace)
             and self.name == ref.name

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from kcore.controller import ControllerContext
 from kcore.controller.base import Reconciler
 from kcore.errors import AlreadyExists, ApiError
@@ -72,18 +70,18 @@ class RootCAController(_PerNamespace):
     resource = CONFIGMAPS
     object_name = ROOT_CA
 
-    def __init__(self, context: ControllerContext):
-        super().__init__(context)
-        path: Path = context.data_dir / "pki" / "ca.crt"
-        self._pem = path.read_text() if path.exists() else ""
+    _pem = ""
 
     async def reconcile(self, key: str) -> float | None:
-        if not self._pem:  # the API part makes it when it opens for the first time; it may be a moment later
-            path: Path = self.context.data_dir / "pki" / "ca.crt"
-            if not path.exists():
-                return 5.0
-            self._pem = path.read_text()
+        if not self._pem and not self._read():
+            return 5.0  # the API part makes it when it opens for the first time: it may be a moment later
         return await super().reconcile(key)
+
+    def _read(self) -> bool:
+        path = self.context.data_dir / "pki" / "ca.crt"
+        if path.exists():
+            self._pem = path.read_text()
+        return bool(self._pem)
 
     def fill(self, obj: Object) -> Object:
         annotations = {**meta.annotations(obj), "kubernetes.io/description": DESCRIPTION}

