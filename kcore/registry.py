@@ -60,14 +60,23 @@ class Cluster:
 class Context(Protocol):
     """What a part is given when it opens. One for each part, made by the kernel (or `kcore.testing`)."""
 
-    name: str
-    """The part's name: ``store``, ``scheduler``, ``nodes``, ``proxy``."""
-    cluster: Cluster
-    data_dir: Path
-    """A directory that survives restarts. It exists, and is this cluster's own (mode 0700)."""
-    log: logging.Logger
-    metrics: Metrics
-    """The part's own registry: what it registers there is gone when the part closes."""
+    @property
+    def name(self) -> str:
+        """The part's name: ``store``, ``scheduler``, ``nodes``, ``proxy``."""
+
+    @property
+    def cluster(self) -> Cluster: ...
+
+    @property
+    def data_dir(self) -> Path:
+        """A directory that survives restarts. It exists, and is this cluster's own (mode 0700)."""
+
+    @property
+    def log(self) -> logging.Logger: ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """The part's own registry: what it registers there is gone when the part closes."""
 
     def client(self, user: User | None = None) -> Client:
         """The cluster's API, as `user` (None: as this component's own identity, e.g. system:kube-scheduler).
@@ -84,6 +93,12 @@ class Context(Protocol):
         For parts that hold parts of their own: the API its authenticators, a node its runtime.
         """
 
+    def offers(self, seam: str, name: str = "") -> list[Any]:
+        """Everything that plugins offer for a seam (`kcore_kinds` offers kinds, not providers)."""
+
+    def registries(self) -> dict[str, Metrics]:
+        """The metrics of every open part of this process, by part: for whoever exposes them."""
+
 
 @attrs.frozen
 class Provider(Generic[T]):
@@ -97,6 +112,8 @@ class Provider(Generic[T]):
     """An `attrs.frozen` class: the settings, with defaults, validators, and a docstring line each."""
     help: str = ""
     """One line for ``kcore plugins``."""
+    exclusive: bool = False
+    """Two of these cannot be open at once (they want the same port or file): a swap closes the old one first."""
 
 
 @attrs.frozen

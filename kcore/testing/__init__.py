@@ -41,3 +41,9 @@ class TestContext:
 
     def choose(self, seam: str, name: str, config: dict[str, Any], where: str) -> Choice:
         return self.choices[seam, name]
+
+    def offers(self, seam: str, name: str = "") -> list[Any]:
+        return [c.provider for (s, n), c in self.choices.items() if s == seam and name in ("", n)]
+
+    def registries(self) -> dict[str, Metrics]:
+        return {self.name: self.metrics}

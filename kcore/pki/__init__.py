@@ -1,0 +1,266 @@
+"""The cluster's certificate authority and all that it signs, kept in ``DATA_DIR/pki`` (files of mode 0600).
+
+Everything is made on first need and then read back, renewed when a quarter of its life is left; the library that
+makes keys is imported only then, so a warm start never loads it. Keys are ECDSA P-256: what Kubernetes accepts,
+small, and quick.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+import tempfile
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kcore import clock
+from kcore.errors import UserError
+from kcore.pki import x509
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+    from cryptography.x509 import Certificate, CertificateBuilder, ExtensionType, GeneralName, Name
+
+_CA_DAYS = 3650
+_LEAF_DAYS = 365
+_SKEW = timedelta(minutes=5)  # peers' clocks may be behind ours
+_RENEW = 0.25  # of a certificate's life
+
+
+class Pki:
+    """Use `Pki.open`. PEM texts are bytes."""
+
+    def __init__(self, directory: Path):
+        self.directory = directory
+        self.ca_pem = b""
+
+    @staticmethod
+    def open(data_dir: Path) -> Pki:
+        """The PKI of a data directory; makes the CA on first use. Raises UserError when files are unusable."""
+        pki = Pki(data_dir / "pki")
+        try:
+            pki.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            pki.ca_pem = pki._pair("ca")[0] or pki._make_ca()
+        except (OSError, ValueError) as error:
+            raise UserError(f"{pki.directory}: cannot keep certificates here: {error}") from error
+        return pki
+
+    @property
+    def ca_path(self) -> Path:
+        return self.directory / "ca.crt"
+
+    # --- what others ask for ---
+
+    def server_context(self, names: Iterable[str]) -> ssl.SSLContext:
+        """TLS for a server known by these host names and addresses.
+
+        A client may show a certificate; one that this CA did not sign, or that has expired, ends the handshake.
+        """
+        certificate, key = self._server_paths(names)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(certificate, key)
+        context.load_verify_locations(cadata=self.ca_pem.decode("ascii"))
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.set_alpn_protocols(["http/1.1"])
+        context.num_tickets = 0  # resumption would skip the check of the client's certificate
+        return context
+
+    def server_certificate(self, names: Iterable[str]) -> tuple[bytes, bytes]:
+        """(certificate, key) of a server known by these names, for whoever needs the files' contents."""
+        certificate, key = self._server_paths(names)
+        return certificate.read_bytes(), key.read_bytes()
+
+    def client_certificate(self, user: str, groups: Iterable[str] = ()) -> tuple[bytes, bytes]:
+        """(certificate, key) that say: this is `user`, a member of `groups`."""
+        wanted = sorted(groups)
+        file = _file_name("client-" + user)
+        certificate, key = self._pair(file)
+        if certificate:
+            found = x509.summary(x509.der(certificate))
+            if found.common_name == user and sorted(found.organizations) == wanted:
+                return certificate, key
+        return self._make_leaf(file, user, wanted, ())
+
+    def client_context(self, certificate: bytes = b"", key: bytes = b"") -> ssl.SSLContext:
+        """TLS for a client that trusts this CA and shows `certificate`."""
+        return client_context(self.ca_pem, certificate, key)
+
+    def service_account_key(self) -> bytes:
+        """The PEM of the private key (P-256) that signs service-account tokens."""
+        path = self.directory / "sa.key"
+        if path.exists():
+            return path.read_bytes()
+        pem = _key_pem(_new_key())
+        _write(path, pem)
+        return pem
+
+    # --- files ---
+
+    def _pair(self, file: str) -> tuple[bytes, bytes]:
+        """The certificate and key kept as `file`, or (b"", b"") when absent, not ours, or to be renewed."""
+        certificate, key = self.directory / f"{file}.crt", self.directory / f"{file}.key"
+        try:
+            pem, key_pem = certificate.read_bytes(), key.read_bytes()
+        except FileNotFoundError:
+            return b"", b""
+        found = x509.summary(x509.der(pem))
+        left = found.not_after - clock.now()
+        if left < _RENEW * (found.not_after - found.not_before):
+            if file == "ca":
+                if left <= 0:
+                    raise ValueError(f"the CA expired at {clock.timestamp(found.not_after)}; remove it for a new one")
+                return pem, key_pem
+            return b"", b""
+        if file != "ca" and certificate.stat().st_mtime < self.ca_path.stat().st_mtime:
+            return b"", b""  # signed by an earlier CA
+        return pem, key_pem
+
+    def _server_paths(self, names: Iterable[str]) -> tuple[Path, Path]:
+        wanted = sorted(set(names))
+        note = self.directory / "server.names"
+        certificate, _ = self._pair("server")
+        if not certificate or not note.exists() or note.read_text().split() != wanted:
+            self._make_leaf("server", wanted[0] if wanted else "kcore", (), wanted)
+            _write(note, "\n".join(wanted).encode())
+        return self.directory / "server.crt", self.directory / "server.key"
+
+    # --- making (imports the library) ---
+
+    def _make_ca(self) -> bytes:
+        from cryptography import x509 as cx
+        from cryptography.hazmat.primitives import hashes
+
+        key = _new_key()
+        name = _name("kcore-ca", ())
+        builder = _builder(name, name, key, _CA_DAYS)
+        usage = cx.KeyUsage(True, False, False, False, False, True, True, False, False)
+        identifier = cx.SubjectKeyIdentifier.from_public_key(key.public_key())
+        for extension, critical in (
+            (cx.BasicConstraints(ca=True, path_length=None), True),
+            (usage, True),
+            (identifier, False),
+        ):
+            builder = builder.add_extension(extension, critical)
+        pem = _pem(builder.sign(key, hashes.SHA256()))
+        _write(self.directory / "ca.key", _key_pem(key))
+        _write(self.ca_path, pem)
+        return pem
+
+    def _make_leaf(self, file: str, user: str, groups: Iterable[str], names: Iterable[str]) -> tuple[bytes, bytes]:
+        """A certificate for a client, or with `names` for a server; written, and returned with its key."""
+        from cryptography import x509 as cx
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+        ca = cx.load_pem_x509_certificate(self.ca_pem)
+        ca_key = load_pem_private_key((self.directory / "ca.key").read_bytes(), None)
+        key = _new_key()
+        builder = _builder(_name(user, groups), ca.subject, key, _LEAF_DAYS)
+        sans = [_general_name(n) for n in names]
+        purpose = cx.OID_SERVER_AUTH if sans else cx.OID_CLIENT_AUTH
+        extensions: list[tuple[ExtensionType, bool]] = [
+            (cx.BasicConstraints(ca=False, path_length=None), True),
+            (cx.KeyUsage(True, False, False, False, False, False, False, False, False), True),
+            (cx.ExtendedKeyUsage([purpose]), False),
+            (cx.AuthorityKeyIdentifier.from_issuer_public_key(ca.public_key()), False),  # type: ignore[arg-type]
+        ]
+        if sans:
+            extensions.append((cx.SubjectAlternativeName(sans), False))
+        for extension, critical in extensions:
+            builder = builder.add_extension(extension, critical)
+        pem = _pem(builder.sign(ca_key, hashes.SHA256()))  # type: ignore[arg-type]
+        key_pem = _key_pem(key)
+        _write(self.directory / f"{file}.key", key_pem)
+        _write(self.directory / f"{file}.crt", pem)
+        return pem, key_pem
+
+
+def client_context(ca_pem: bytes, certificate: bytes = b"", key: bytes = b"") -> ssl.SSLContext:
+    """TLS for a client that trusts `ca_pem` alone and, if given, shows a certificate. Raises ValueError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        if ca_pem:
+            context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+        else:
+            context.load_default_certs()
+        if certificate:
+            # the ssl module takes keys from files only
+            with tempfile.NamedTemporaryFile(prefix="kcore-") as file:
+                file.write(certificate.rstrip() + b"\n" + key)
+                file.flush()
+                context.load_cert_chain(file.name)
+    except ssl.SSLError as error:
+        raise ValueError(f"the certificate or its key cannot be used: {error.reason or error}") from error
+    return context
+
+
+def _file_name(text: str) -> str:
+    """A name that is safe in a directory, and different for different texts."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "-.") else f"_{ord(c):x}" for c in text)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Atomically, mode 0600, durable: a half-written key would lock the cluster's owner out."""
+    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _new_key() -> EllipticCurvePrivateKey:
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _key_pem(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives import serialization as s
+
+    return key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption())
+
+
+def _pem(certificate: Certificate) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM)
+
+
+def _name(common_name: str, organizations: Iterable[str]) -> Name:
+    from cryptography import x509 as cx
+    from cryptography.x509.oid import NameOID
+
+    parts = [cx.NameAttribute(NameOID.ORGANIZATION_NAME, o) for o in organizations]
+    return cx.Name([*parts, cx.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def _general_name(name: str) -> GeneralName:
+    from cryptography import x509 as cx
+
+    try:
+        return cx.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return cx.DNSName(name)
+
+
+def _builder(subject: Name, issuer: Name, key: EllipticCurvePrivateKey, days: int) -> CertificateBuilder:
+    from cryptography import x509 as cx
+
+    now = datetime.fromtimestamp(int(clock.now()), UTC)
+    return (
+        cx.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(cx.random_serial_number())
+        .not_valid_before(now - _SKEW)
+        .not_valid_after(now + timedelta(days=days))
+    )

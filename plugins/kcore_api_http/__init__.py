@@ -1,0 +1,59 @@
+"""The API server over HTTPS (kube-apiserver's front end): `kcore.api.server.ApiServer` behind `kcore.http`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from kcore.hookspecs import hookimpl
+from kcore.registry import Context, Provider
+
+__all__ = ["Config", "kcore_api"]
+
+
+@attrs.frozen
+class Config:
+    """``[api]`` with ``use = "http"``. An entry of a list is a plugin's name; its own settings stand in `settings`."""
+
+    address: str = "127.0.0.1"
+    """Where to listen: an address of this machine."""
+    port: int = 6443
+    """The port; 0 takes a free one."""
+    hostnames: list[str] = attrs.Factory(list)
+    """More names and addresses for the server's certificate, beside localhost, the address and the service names."""
+    kinds: list[str] = attrs.Factory(list)
+    """The plugins whose kinds are served; empty for all that are installed."""
+    authentication: list[str] = attrs.field(factory=lambda: ["certificate", "serviceaccount", "anonymous"])
+    """Who is asking: tried in this order."""
+    authorization: list[str] = attrs.field(factory=lambda: ["node", "rbac"])
+    """May they: asked in this order until one has an opinion."""
+    admission: list[str] = attrs.Factory(list)
+    """What sees every write, in this order."""
+    routes: list[str] = attrs.field(factory=lambda: ["reviews"])
+    """What answers requests that the store does not."""
+    settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
+    """Settings of the plugins above, by name."""
+    max_body_bytes: int = 3 * 1024 * 1024
+    """The largest request body."""
+    max_connections: int = 10_000
+    """Open connections at a time."""
+    max_streams: int = 20_000
+    """Watches, exec and port-forward sessions at a time."""
+    grace_seconds: float = 1.0
+    """How long requests in flight may take to finish when the server stops."""
+
+
+@asynccontextmanager
+async def _open(context: Context, config: Config) -> AsyncIterator[Any]:
+    from kcore_api_http.part import open_api
+
+    async with open_api(context, config) as part:
+        yield part
+
+
+@hookimpl
+def kcore_api() -> Iterable[Provider[Any]]:
+    return [Provider("http", _open, Config, help="The Kubernetes API over HTTPS", exclusive=True)]

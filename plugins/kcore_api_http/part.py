@@ -1,0 +1,159 @@
+"""Opening the API part: keys, machinery, plugins in it, listeners -- in the order in which they need each other."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from kcore.api.auth import User
+from kcore.http.limits import Limits
+from kcore.http.listen import bound, listen
+from kcore.http.server import serve
+from kcore.pki import Pki
+from kcore.registry import Context
+
+if TYPE_CHECKING:
+    from kcore.api.server import ApiServer
+
+    from kcore.api.kinds import KindTable
+    from kcore.client import Client
+    from kcore_api_http import Config
+
+ADMIN, ADMIN_GROUP = "kubernetes-admin", "system:masters"
+_SELF = User("system:apiserver", ("system:masters", "system:authenticated"))
+
+
+@attrs.define
+class ApiPart:
+    """The open API: what the slot ``api`` holds."""
+
+    server: ApiServer
+    pki: Pki
+    address: tuple[str, int]
+    """(host, port) that it listens on."""
+    cluster_name: str
+
+    @property
+    def url(self) -> str:
+        host, port = self.address
+        if host in ("0.0.0.0", "::"):
+            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+        return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+
+    def client(self, user: User | None = None) -> Client:
+        """In this process, without HTTP; None is the API server itself."""
+        found: Client = self.server.client(user or _SELF)
+        return found
+
+    def admin_kubeconfig(self) -> dict[str, Any]:
+        """What `kcore.kubeconfig.write` wants to know for the administrator, to whom everything is allowed."""
+        certificate, key = self.pki.client_certificate(ADMIN, (ADMIN_GROUP,))
+        return {
+            "server": self.url,
+            "ca_pem": self.pki.ca_pem,
+            "certificate": certificate,
+            "key": key,
+            "cluster": self.cluster_name if self.cluster_name.startswith("kcore") else f"kcore-{self.cluster_name}",
+        }
+
+
+@asynccontextmanager
+async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
+    """Serves until the block is left; yields when the first request would be answered."""
+    from kcore.api.server import ApiServer
+
+    limits = Limits(
+        body_bytes=config.max_body_bytes,
+        connections=config.max_connections,
+        streams=config.max_streams,
+        grace_seconds=config.grace_seconds,
+    )
+    listener = await listen(config.port, config.address)  # first: the mistake that people make most
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(trio.aclose_forcefully, listener)
+        address = bound(listener)
+        pki = Pki.open(context.data_dir)
+        tls = pki.server_context(certificate_names(context, config, address[0]))
+        server = ApiServer(
+            context.part("store"),
+            gather_kinds(context, config),
+            cluster=context.cluster,
+            authenticators=[],
+            authorizers=[],
+            admission=[],
+            routes=[],
+            metrics=context.metrics,
+            log=context.log,
+        )
+        part = ApiPart(server, pki, address, context.cluster.name)
+        await stack.enter_async_context(running(server.run))
+        inner = PartContext(context, part)
+        for seam, names, into in (
+            ("authenticator", config.authentication, server.authenticators),
+            ("authorizer", config.authorization, server.authorizers),
+            ("admission", config.admission, server.admission),
+            ("route", config.routes, server.routes),
+        ):
+            for name in names:
+                choice = context.choose(seam, name, config.settings.get(name, {}), f"api.settings.{name}")
+                into.append(await stack.enter_async_context(choice.open(inner)))
+        http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
+        await stack.enter_async_context(running(http))
+        yield part
+
+
+@asynccontextmanager
+async def running(task: Callable[..., Awaitable[None]]) -> AsyncIterator[None]:
+    """A task that runs as long as the block; it has reported that it started when the block begins."""
+    async with trio.open_nursery() as nursery:
+        await nursery.start(task)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def gather_kinds(context: Context, config: Config) -> KindTable:
+    """All kinds of the plugins that the config names."""
+    from kcore.api.kinds import KindTable
+
+    table = KindTable()
+    for name in config.kinds or [""]:
+        for kind in context.offers("kinds", name):
+            table.add(kind)
+    return table
+
+
+def certificate_names(context: Context, config: Config, host: str) -> list[str]:
+    """Under which names clients reach this server: as upstream, the first service address is the API's own."""
+    first = ipaddress.ip_network(context.cluster.service_cidr)[1]
+    names = {"localhost", "127.0.0.1", "::1", str(first), socket.gethostname().lower(), *config.hostnames}
+    if host not in ("0.0.0.0", "::"):
+        names.add(host)
+    service = "kubernetes.default.svc"
+    names |= {"kubernetes", "kubernetes.default", service, f"{service}.{context.cluster.domain}"}
+    return sorted(n for n in names if n)
+
+
+class PartContext:
+    """The context of plugins inside the API: the same, but their client and ``part("api")`` are this API's own.
+
+    While they open, the kernel does not yet know of this API.
+    """
+
+    def __init__(self, outer: Context, api: ApiPart):
+        self._outer, self._api = outer, api
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._outer, name)
+
+    def client(self, user: User | None = None) -> Client:
+        return self._api.client(user)
+
+    def part(self, slot: str) -> Any:
+        return self._api if slot == "api" else self._outer.part(slot)
