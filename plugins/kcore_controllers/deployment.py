@@ -62,16 +62,16 @@ class DeploymentController(Reconciler):
         mine = await owners.claim(self.client, self.sets, REPLICASETS, d, DEPLOYMENTS, selector)
         rollout = Rollout(self.client, self.recorder, d, mine)
         if meta.deleting(d):
-            await self._write_status(d, rollout, plain=True)
+            await self._write_status(rollout, plain=True)
             return None
         if d["spec"].get("paused"):
             await rollout.pause()
-            await self._write_status(d, rollout)
+            await self._write_status(rollout)
             return None
         if rollout.scaled_by_user():
             await rollout.find_new_set(create=False)
             await rollout.scale_proportionally()
-            await self._write_status(d, rollout)
+            await self._write_status(rollout)
             return None
         await rollout.find_new_set(create=True)
         if sets.strategy(d) == "Recreate":
@@ -80,13 +80,14 @@ class DeploymentController(Reconciler):
             await rollout.roll()
         if progress.complete(d, progress.counts(d, rollout.all)):
             await rollout.forget_old_sets()
-        return await self._write_status(d, rollout)
+        return await self._write_status(rollout)
 
     def _running_pods(self, rollout: Rollout) -> bool:
         """An old pod is still there."""
         return any(not meta.pod_terminal(pod) for s in rollout.old for pod in owners.owned(self.pods, s))
 
-    async def _write_status(self, d: Object, rollout: Rollout, plain: bool = False) -> float | None:
+    async def _write_status(self, rollout: Rollout, plain: bool = False) -> float | None:
+        d = rollout.d  # as last written: the revision may have been noted
         status = progress.counts(d, rollout.all)
         status["observedGeneration"] = meta.generation(d)
         if rollout.collisions is not None:

@@ -111,8 +111,8 @@ def _timed_out(d: Object, present: Object | None) -> bool:
         return False
     if present.get("reason") == "ProgressDeadlineExceeded":
         return True
-    since = present.get("lastUpdateTime") or present.get("lastTransitionTime")
-    return bool(since) and clock.parse(since) + deadline <= clock.now()
+    since = present.get("lastUpdateTime") or present["lastTransitionTime"]
+    return clock.parse(since) + deadline <= clock.now()
 
 
 def until_deadline(d: Object, status: Object, now: float) -> float | None:

@@ -162,7 +162,7 @@ class Rollout:
         )
 
     async def roll(self) -> None:
-        """RollingUpdate: the new set up as far as maxSurge allows, else old ones down as far as maxUnavailable does."""
+        """RollingUpdate: the new set grows as far as maxSurge lets it, else old ones shrink by maxUnavailable."""
         if self.new is None:
             return
         present, wanted = sets.replicas(self.new), sets.replicas(self.d)
@@ -234,7 +234,7 @@ class Rollout:
             await self.forget_old_sets()
 
     async def scale_proportionally(self) -> None:
-        """Spread a change of size over the sets in proportion to theirs, so that a running rollout goes on as it was."""
+        """Spread a change of size over the sets in proportion to theirs: a running rollout goes on as it was."""
         active = [s for s in self.all if sets.replicas(s)]
         if len(active) <= 1:
             only = active[0] if active else self.new or (self.old[-1] if self.old else None)

@@ -38,12 +38,7 @@ class ReplicaSetController(Reconciler):
         if new is None or (old is not None and meta.uid(old) != meta.uid(new)):
             self.expectations.forget(key)
             self._selectors.pop(key, None)
-        if (
-            old is not None
-            and new is not None
-            and old["spec"] is new["spec"]
-            and old["metadata"].get("generation") == new["metadata"].get("generation")
-        ):
+        if old is not None and new is not None and _only_status(old, new):
             return
         self.queue.add(key)
 
@@ -175,6 +170,12 @@ class ReplicationControllerController(ReplicaSetController):
 
     def parse_selector(self, raw: Any) -> Selector:
         return selectors.from_map(raw)
+
+
+def _only_status(old: Object, new: Object) -> bool:
+    """Nothing but our own status has changed."""
+    generation = meta.generation(new)
+    return bool(generation) and generation == meta.generation(old) and meta.deleting(old) == meta.deleting(new)
 
 
 def _same(obj: Object, owner: Object) -> bool:
