@@ -65,6 +65,7 @@ class _Occurrence:
     reason: str
     message: str
     at: float
+    host: str
 
 
 class Recorder:
@@ -85,9 +86,12 @@ class Recorder:
         """Events that are not yet written."""
         return self._pending
 
-    def event(self, obj: Object, type: str, reason: str, message: str) -> None:
-        """`type` is Normal or Warning; `obj` is an object, or a reference that has ``uid`` at the top level."""
-        occurrence = _Occurrence(reference_to(obj), type, reason, message[:1024], clock.now())
+    def event(self, obj: Object, type: str, reason: str, message: str, *, host: str = "") -> None:
+        """`type` is Normal or Warning; `obj` is an object, or a reference that has ``uid`` at the top level.
+
+        `host` is for components that speak for many (the node agent for its nodes).
+        """
+        occurrence = _Occurrence(reference_to(obj), type, reason, message[:1024], clock.now(), host or self._host)
         try:
             self._send.send_nowait(occurrence)
             self._pending += 1
@@ -129,8 +133,8 @@ class Recorder:
         stamp = clock.timestamp(it.at)
         self._last_stamp = max(int(it.at * 1e9), self._last_stamp + 1)
         source = {"component": self._component}
-        if self._host:
-            source["host"] = self._host
+        if it.host:
+            source["host"] = it.host
         return {
             "apiVersion": "v1",
             "kind": "Event",
@@ -145,7 +149,7 @@ class Recorder:
             "type": it.type,
             "eventTime": None,
             "reportingComponent": self._component,
-            "reportingInstance": self._host,
+            "reportingInstance": it.host,
         }
 
     def _allowed(self, subject: tuple[str, ...], now: float) -> bool:

@@ -1,4 +1,5 @@
-"""``$(VAR)`` in commands, arguments and environment values (Kubernetes docs, "Define dependent environment variables").
+"""``$(VAR)`` in commands, arguments and environment values (Kubernetes docs, "Define dependent environment
+variables").
 
 ``$(NAME)`` becomes the variable's value, ``$$`` a dollar sign (so ``$$(NAME)`` stays as it reads); a reference to a
 variable that is not defined is left as it stands.

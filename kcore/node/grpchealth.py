@@ -29,7 +29,14 @@ async def check(stream: trio.abc.Stream, authority: str, service: str) -> tuple[
     """(serving, what else it said). Does not close the stream."""
     from h2.config import H2Configuration
     from h2.connection import H2Connection
-    from h2.events import ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
+    from h2.events import (
+        ConnectionTerminated,
+        DataReceived,
+        ResponseReceived,
+        StreamEnded,
+        StreamReset,
+        TrailersReceived,
+    )
     from h2.exceptions import ProtocolError
 
     connection = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -38,7 +45,8 @@ async def check(stream: trio.abc.Stream, authority: str, service: str) -> tuple[
     headers += [(":authority", authority), ("content-type", "application/grpc"), ("te", "trailers")]
     connection.send_headers(1, headers)
     connection.send_data(1, encode_request(service), end_stream=True)
-    body, seen = b"", {}
+    body = b""
+    seen: dict[str, str] = {}
     while True:
         await stream.send_all(connection.data_to_send())
         data = await stream.receive_some(65536)
@@ -52,9 +60,9 @@ async def check(stream: trio.abc.Stream, authority: str, service: str) -> tuple[
             if isinstance(event, DataReceived):
                 body += event.data or b""
             elif isinstance(event, (ResponseReceived, TrailersReceived)):
-                seen |= dict(event.headers or ())
+                seen |= {str(k): str(v) for k, v in event.headers or ()}
             elif isinstance(event, (StreamEnded, StreamReset, ConnectionTerminated)):
-                return _verdict(body, str(seen.get("grpc-status", "0")), str(seen.get("grpc-message", "")))
+                return _verdict(body, seen.get("grpc-status", "0"), seen.get("grpc-message", ""))
 
 
 def _verdict(body: bytes, code: str, message: str) -> tuple[bool, str]:

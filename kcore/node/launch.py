@@ -55,7 +55,7 @@ async def set_up(worker: PodWorker) -> None:
         except RuntimeFailure as error:
             worker.event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             raise NotYet(worker.next_delay()) from error
-        worker.agent.host.sandbox_changed(worker)
+        worker.sandbox_ready(worker.sandbox)
 
 
 async def mount_volumes(worker: PodWorker) -> None:
@@ -147,7 +147,9 @@ def dns(worker: PodWorker) -> Dns:
 async def launch(worker: PodWorker, run: Run) -> None:
     """Start one container; what goes wrong becomes the reason that it waits with. Raises NotYet."""
     if not await _image_present(worker, run):
-        raise NotYet(max(0.1, run.pull_backoff.until(run.pull_failed_at) - clock.now()))
+        left = max(0.1, run.pull_backoff.until(run.pull_failed_at) - clock.now())
+        backing_off = run.waiting is not None and run.waiting[0] == "ImagePullBackOff"
+        raise NotYet(left if backing_off else min(left, 1.0))
     try:
         config = await container_config(worker, run)
     except (BadReference, MountFailed) as error:
@@ -174,7 +176,7 @@ async def launch(worker: PodWorker, run: Run) -> None:
         return
     run.current = await runtime.container(id)
     worker.event("Normal", "Started", f"Container started: {run.name}", run)
-    worker.agent.host.measures.container_started(worker, run)
+    worker.agent.measures.container_started(worker, run)
     await hooks.post_start(worker, run)
     worker.watch_health(run)
 
@@ -289,6 +291,7 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         stdin_once=bool(spec.get("stdinOnce")),
         restart_policy=_policy(worker, run),
         termination_message_path=spec.get("terminationMessagePath", "/dev/termination-log"),
+        termination_message_policy=spec.get("terminationMessagePolicy", "File"),
         stop_signal=(spec.get("lifecycle") or {}).get("stopSignal", ""),
     )
 
@@ -326,5 +329,3 @@ def resources(spec: Object) -> Resources:
         memory_request=quantity.value(requests.get("memory", 0)),
         memory_limit=quantity.value(limits.get("memory", 0)),
     )
-
-

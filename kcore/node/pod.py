@@ -1,8 +1,8 @@
 """One pod on one node: looks at what is and at what should be, and takes the next step.
 
-A worker is a job (see work.py): it runs whenever something about its pod may have changed -- the pod itself, a container
-that ended, a probe's verdict, a time that has come -- and never waits inside. What takes time (starting, stopping)
-happens in a task of its own that makes the worker run again when it is done.
+A worker is a job (see work.py): it runs whenever something about its pod may have changed -- the pod itself, a
+container that ended, a probe's verdict, a time that has come -- and never waits inside. What takes time (starting,
+stopping) happens in a task of its own that makes the worker run again when it is done.
 
 The order of a pod's life: admission; volumes and sandbox; init containers one by one, sidecars among them;
 containers; their restarts; the end, by completion, deletion, deadline or refusal.
@@ -162,6 +162,13 @@ class PodWorker(Job):
             if run.kind in (INIT, SIDECAR) and run.current is not None:
                 run.last, run.current = run.current, None
 
+    def sandbox_lost(self, id: str) -> None:
+        """The sandbox broke: everything starts over in a new one."""
+        if self.sandbox is not None and self.sandbox.id == id and not self.ending:
+            self.sandbox, self.sandbox_attempt, self.initialized = None, self.sandbox_attempt + 1, False
+            for run in self.runs.values():
+                run.stale = run.current is not None
+
     def watch_health(self, run: Run) -> None:
         """The container has started: probe it as its spec says."""
         run.probes = probes_of(self, run)
@@ -207,7 +214,6 @@ class PodWorker(Job):
                     continue
                 if run.exited:
                     _end_probes(run)
-                    self.agent.host.measures.container_ended(self, run)
 
     def _read_spec(self) -> None:
         """Take over what may change while a pod runs: ephemeral containers, images, resources."""

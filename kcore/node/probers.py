@@ -162,7 +162,7 @@ async def _grpc(worker: PodWorker, run: Run, action: Object) -> Outcome:
     except (OSError, RuntimeFailure):
         refused = f"dial tcp {address}: connect: connection refused"
         text = f'connection error: desc = "transport: Error while dialing: {refused}"'
-        return Outcome(False, f'error: health rpc failed: rpc error: code = Unavailable desc = {text}')
+        return Outcome(False, f"error: health rpc failed: rpc error: code = Unavailable desc = {text}")
     try:
         serving, text = await check(stream, address, service)
     except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

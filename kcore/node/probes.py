@@ -88,7 +88,7 @@ class Probe:
 
     def _take(self, outcome: Outcome) -> None:
         worker, run = self._worker, self._run
-        worker.agent.host.measures.probed(worker, run, self.kind, outcome.ok)
+        worker.agent.measures.probed(worker, run, self.kind, outcome.ok)
         if not outcome.ok:
             worker.event("Warning", "Unhealthy", f"{_WORDS[self.kind]} probe failed: {outcome.text}", run)
         self._row = self._row + 1 if outcome.ok == self._last_ok else 1

@@ -1,7 +1,7 @@
 """Objects that pods name: ConfigMaps, Secrets, claims.
 
-A node may read an object only by its name, so there is one watch per object (never per kind), shared by all pods of
-the process that use it and ended with the last of them. A change of the object is work for each of those pods: that
+A node may read an object only by its name, so there is one informer per object (never per kind), shared by all pods
+of the process that use it and ended with the last of them. A change of the object is work for each of those pods: that
 is how new ConfigMap content gets into running containers without polling.
 """
 
@@ -10,10 +10,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import attrs
-import trio
 
-from kcore.client import Client
-from kcore.node.reflect import reflect
+from kcore.client.informer import Informer, Informers
 from kcore.node.work import Job, Work
 from kcore.objects import Object
 from kcore.objects.resources import GVR
@@ -24,17 +22,15 @@ Key = tuple[GVR, str, str]
 
 @attrs.define(eq=False)
 class _Entry:
-    scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
-    synced: trio.Event = attrs.Factory(trio.Event)
-    object: Object | None = None
+    informer: Informer
     users: set[Job] = attrs.Factory(set)
 
 
 class References:
-    """The objects in use, each with its watch, in the nursery it was given."""
+    """The objects in use, each with its watch."""
 
-    def __init__(self, client: Client, nursery: trio.Nursery, work: Work) -> None:
-        self._client, self._nursery, self._work = client, nursery, work
+    def __init__(self, informers: Informers, work: Work) -> None:
+        self._informers, self._work = informers, work
         self._entries: dict[Key, _Entry] = {}
         self._by_user: dict[Job, set[Key]] = {}
 
@@ -43,14 +39,11 @@ class References:
 
         async def look(kind: GVR, namespace: str, name: str) -> Object | None:
             key = (kind, namespace, name)
-            entry = self._entries.get(key)
-            if entry is None:
-                entry = self._entries[key] = _Entry()
-                self._nursery.start_soon(self._follow, key, entry)
+            entry = self._entries.get(key) or self._follow(key)
             entry.users.add(user)
             self._by_user.setdefault(user, set()).add(key)
-            await entry.synced.wait()
-            return entry.object
+            await entry.informer.synced.wait()
+            return entry.informer.get(f"{namespace}/{name}" if namespace else name)
 
         return look
 
@@ -60,26 +53,18 @@ class References:
             entry = self._entries[key]
             entry.users.discard(user)
             if not entry.users:
-                entry.scope.cancel()
                 del self._entries[key]
+                self._informers.stop(key[0], namespace=key[1], field_selector=f"metadata.name={key[2]}")
 
-    async def _follow(self, key: Key, entry: _Entry) -> None:
+    def _follow(self, key: Key) -> _Entry:
         kind, namespace, name = key
+        informer = self._informers.get(kind, namespace=namespace, field_selector=f"metadata.name={name}")
+        entry = self._entries[key] = _Entry(informer)
 
-        def on_list(items: list[Object]) -> None:
-            change(items[0] if items else None)
-            entry.synced.set()
+        def changed(old: Object | None, new: Object | None) -> None:
+            if informer.synced.is_set():
+                for user in entry.users:
+                    self._work.add(user)
 
-        def change(obj: Object | None) -> None:
-            if obj is not entry.object:
-                entry.object = obj
-                if entry.synced.is_set():
-                    for user in entry.users:
-                        self._work.add(user)
-
-        def on_event(type: str, obj: Object) -> None:
-            change(None if type == "DELETED" else obj)
-
-        with entry.scope:
-            selector = f"metadata.name={name}"
-            await reflect(self._client, kind, on_list, on_event, namespace=namespace, field_selector=selector)
+        informer.on_change(changed)
+        return entry

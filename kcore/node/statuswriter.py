@@ -33,7 +33,7 @@ class StatusWriter(Job):
         try:
             if status != pod.get("status"):
                 worker.observe(await client.update(PODS, {**pod, "status": status}, subresource="status"))
-                worker.agent.host.measures.status_written(worker, status)
+                worker.agent.measures.status_writes += 1
             if worker.stopped and meta.deleting(worker.pod):
                 name, namespace = meta.name(pod), meta.namespace(pod)
                 await client.delete(PODS, name, namespace, grace_seconds=0, uid=worker.uid)

@@ -2,8 +2,8 @@
 
 Kubernetes docs: "Volumes", "Projected Volumes", "Configure a Pod to Use a ConfigMap". A volume whose object is missing
 keeps the whole pod from starting (event FailedMount, container reason ContainerCreating); the object's appearance is
-work for the pod, so it starts at once then. Service-account tokens are only asked for when somebody reads them, and asked
-again when 80 % of their life has passed.
+work for the pod, so it starts at once then. Service-account tokens are only asked for when somebody reads them, and
+asked again when 80 % of their life has passed.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ async def _claim_named(source: VolumeSource, name: str, claim: str) -> Volume:
         raise MountFailed(f'MountVolume.SetUp failed for volume "{name}" : persistentvolumeclaim "{claim}" not found')
     volume_name = found["spec"].get("volumeName")
     if not volume_name or found.get("status", {}).get("phase") != "Bound":
-        raise MountFailed(f'MountVolume.SetUp failed for volume "{name}" : PVC {source.namespace}/{claim} is not bound')
+        raise MountFailed(
+            f'MountVolume.SetUp failed for volume "{name}" : PVC {source.namespace}/{claim} is not bound'
+        )
     volume = await source.lookup(PERSISTENTVOLUMES, "", volume_name)
     spec = (volume or {}).get("spec") or {}
     path = (spec.get("hostPath") or spec.get("local") or {}).get("path", "")

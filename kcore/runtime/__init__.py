@@ -228,6 +228,7 @@ class ContainerConfig:
     stdin_once: bool = False
     restart_policy: str = "Always"  # what the agent will do when it ends; for information
     termination_message_path: str = "/dev/termination-log"
+    termination_message_policy: str = "File"  # or FallbackToLogsOnError
     stop_signal: str = ""
 
 

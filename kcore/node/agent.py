@@ -1,0 +1,159 @@
+"""One node: registers itself, gives signs of life, and has a worker for each of its pods."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+
+from kcore.errors import AlreadyExists
+from kcore.node.admission import Ledger
+from kcore.node.config import NodeConfig
+from kcore.node.heartbeat import Heartbeat, NodeReport
+from kcore.node.host import Host
+from kcore.node.measures import Measures
+from kcore.node.nodestatus import new_node
+from kcore.node.pod import PodWorker
+from kcore.objects import Object, meta
+from kcore.objects.resources import NODES
+from kcore.runtime import READY, SANDBOX_LOST, Container, Event, NodeRuntime, NodeSetup, Runtime, Sandbox
+
+
+class Agent:
+    """A kubelet. `start` it once; after `stop` make a new one."""
+
+    runtime: NodeRuntime
+
+    def __init__(self, host: Host, engine: Runtime, config: NodeConfig) -> None:
+        self.host, self.config = host, config
+        self._engine = engine
+        self.runtime_name = engine.name
+        self.runtime_version = f"{engine.name}://{engine.version}"
+        self.boot_id = str(uuid.uuid4())
+        self.ledger = Ledger()
+        self.measures = Measures()
+        self.workers: dict[str, PodWorker] = {}
+        self.dead = False
+        self.node: Object = {}
+        self._heartbeat = Heartbeat(self)
+        self._report = NodeReport(self)
+
+    def __repr__(self) -> str:
+        return f"<node {self.name}>"
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    @property
+    def address(self) -> str:
+        return self.config.address
+
+    @property
+    def allocatable(self) -> Mapping[str, str]:
+        return dict(self.node["status"]["allocatable"])
+
+    async def start(self) -> None:
+        """On return the node is registered as Ready, and its pods are being worked on."""
+        existed = await self._register()
+        cidr = (self.node.get("spec") or {}).get("podCIDR") or self.config.pod_cidr
+        self.runtime = await self._engine.node(NodeSetup(self.name, self.address, cidr), self._on_event)
+        self.host.events.record(self.node, "Node", self.name, "Normal", "Starting", "Starting kubelet.")
+        self.host.work.add(self._heartbeat)
+        if existed:
+            self.host.work.add(self._report)
+        else:
+            phase = self.config.phase or 1.0
+            self.host.work.add_after(self._report, self.config.status_seconds * phase)
+        await self.host.synced()
+        await self._recover()
+        self.host.agents[self.name] = self
+        for pod in self.host.pods.indexed("node", self.name):
+            self.pod_changed(None, pod)
+
+    async def stop(self, *, kill: bool) -> None:
+        """End without a word to the cluster. With `kill` the pods die too, as if the machine had lost its power."""
+        self.dead = True
+        self.host.agents.pop(self.name, None)
+        for worker in self.workers.values():
+            worker.abandon()
+        self.workers.clear()
+        await self.runtime.close(kill=kill)
+
+    def pod_changed(self, old: Object | None, new: Object | None) -> None:
+        """The API has a new state of a pod of this node; `new` is None when it is gone."""
+        if new is None:
+            assert old is not None
+            worker = self.workers.get(meta.uid(old))
+            if worker is not None:
+                worker.gone = True
+                worker.poke()
+            return
+        worker = self.workers.get(meta.uid(new))
+        if worker is None:
+            self.workers[meta.uid(new)] = worker = PodWorker(self, new)
+            worker.poke()
+        else:
+            worker.observe(new)
+
+    def forget(self, worker: PodWorker) -> None:
+        self.workers.pop(worker.uid, None)
+        self.measures.forget(worker.uid)
+
+    def find(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
+        """The worker of a pod by its name."""
+        pod = self.host.pods.get(f"{namespace}/{name}")
+        worker = self.workers.get(meta.uid(pod)) if pod is not None else None
+        return worker if worker is not None and uid in ("", worker.uid) else None
+
+    # --- registration ------------------------------------------------------------------------------------------------
+
+    async def _register(self) -> bool:
+        """Create the Node, or take the one that is there. Returns whether it was there."""
+        wanted = new_node(self.config, self.runtime_version, self.boot_id)
+        client = self.host.client
+        try:
+            self.node = await client.create(NODES, wanted)
+            return False
+        except AlreadyExists:
+            found = await client.get(NODES, self.name)
+        labels = {**(found["metadata"].get("labels") or {}), **wanted["metadata"]["labels"]}
+        patch: Object = {}
+        if labels != found["metadata"].get("labels"):
+            patch["metadata"] = {"labels": labels}
+        if wanted["spec"].get("podCIDR") and not (found.get("spec") or {}).get("podCIDR"):
+            patch["spec"] = {k: wanted["spec"][k] for k in ("podCIDR", "podCIDRs")}
+        if patch:
+            found = await client.patch(NODES, self.name, patch)
+        self.node = found if "allocatable" in (found.get("status") or {}) else {**found, "status": wanted["status"]}
+        return True
+
+    async def _recover(self) -> None:
+        """Give what the runtime still has to its pods; end what has none."""
+        containers: dict[str, list[Container]] = {}
+        for c in await self.runtime.list_containers():
+            containers.setdefault(c.sandbox_id, []).append(c)
+        newest: dict[str, Sandbox] = {}
+        for s in await self.runtime.list_sandboxes():
+            known = newest.get(s.uid)
+            if known is None or (s.state == READY, s.attempt) > (known.state == READY, known.attempt):
+                newest[s.uid] = s
+        pods = {meta.uid(p): p for p in self.host.pods.indexed("node", self.name)}
+        for uid, sandbox in newest.items():
+            pod = pods.get(uid)
+            if pod is None:
+                await self.runtime.stop_sandbox(sandbox.id)
+                await self.runtime.remove_sandbox(sandbox.id)
+            else:
+                worker = self.workers[uid] = PodWorker(self, pod)
+                worker.adopt(sandbox, containers.get(sandbox.id, []))
+
+    def _on_event(self, event: Event) -> None:
+        worker = self.workers.get(event.pod_uid)
+        if worker is None or self.dead:
+            return
+        if event.type == SANDBOX_LOST:
+            worker.sandbox_lost(event.sandbox_id)
+        for run in worker.runs.values():
+            if run.current is not None and run.current.id == event.container_id:
+                run.stale = True
+        worker.poke()

@@ -1,0 +1,81 @@
+"""What one node agent counts while it works; `kcore.node.metrics` tells it to Prometheus."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import attrs
+
+from kcore import clock
+
+if TYPE_CHECKING:
+    from kcore.node.pod import PodWorker
+    from kcore.node.run import Run
+
+# Bucket bounds in seconds, as upstream has them.
+OPERATION = tuple(0.005 * 2.5**i for i in range(14))
+POD_START: tuple[float, ...] = (0.5, 1, 2, 3, 4, 5, 6, 8, 10, 20, 30, 45, 60, 120, 180, 240, 300, 360, 480, 600)
+POD_START = (*POD_START, 900, 1200, 1800, 2700, 3600)
+DURATION = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+@attrs.define
+class Histogram:
+    """Counts by upper bound, as Prometheus has them."""
+
+    bounds: tuple[float, ...]
+    counts: list[int] = attrs.field(init=False)
+    sum: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self.counts = [0] * (len(self.bounds) + 1)
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    @property
+    def count(self) -> int:
+        return sum(self.counts)
+
+
+@attrs.define(eq=False)
+class Measures:
+    """The counters of one node."""
+
+    pod_start: Histogram = attrs.Factory(lambda: Histogram(POD_START))
+    pod_worker: dict[str, Histogram] = attrs.Factory(dict)  # by operation_type
+    operations: dict[str, Histogram] = attrs.Factory(dict)  # runtime calls, by operation_type
+    operation_errors: dict[str, int] = attrs.Factory(dict)
+    probes: dict[tuple[str, ...], int] = attrs.Factory(dict)  # (type, result, container, namespace, pod, uid)
+    started_containers: dict[str, int] = attrs.Factory(dict)  # by container_type
+    restarts: int = 0
+    status_writes: int = 0
+
+    def container_started(self, worker: PodWorker, run: Run) -> None:
+        kind = {"init": "init_container", "ephemeral": "ephemeral_container"}.get(run.kind, "container")
+        self.started_containers[kind] = self.started_containers.get(kind, 0) + 1
+        if run.current is not None and run.current.attempt:
+            self.restarts += 1
+        elif run is next(reversed(worker.runs.values())):
+            self.pod_start.observe(clock.now() - worker.first_seen)
+
+    def probed(self, worker: PodWorker, run: Run, kind: str, ok: bool) -> None:
+        m = worker.pod["metadata"]
+        name = kind.capitalize()
+        key = (name, "successful" if ok else "failed", run.name, m["namespace"], m["name"], worker.uid)
+        self.probes[key] = self.probes.get(key, 0) + 1
+
+    def forget(self, uid: str) -> None:
+        """The pod is gone: its series end."""
+        for key in [k for k in self.probes if k[5] == uid]:
+            del self.probes[key]
+
+    def operation(self, name: str, seconds: float, *, failed: bool) -> None:
+        self.operations.setdefault(name, Histogram(OPERATION)).observe(seconds)
+        if failed:
+            self.operation_errors[name] = self.operation_errors.get(name, 0) + 1
+
+    def worked(self, operation: str, seconds: float) -> None:
+        self.pod_worker.setdefault(operation, Histogram(DURATION)).observe(seconds)
