@@ -136,6 +136,8 @@ class Kernel:
                         for slot in self.slots.values():
                             await self._enter(slot, slot.choice)
                             self._progress(slot.name, slot.choice.provider.name, slot.opening_seconds)
+                    if opening.cancelled_caught:
+                        raise KcoreError("stopped while it was opening")
                     task_status.started()
                     await self._stop.wait()
             finally:

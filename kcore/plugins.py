@@ -71,14 +71,8 @@ class Plugins:
         raise ConfigError([f"{where}: no {seam} is called '{name}'; {told}"])
 
     def _load(self, entry: str, seam: str) -> None:
-        names = (
-            [entry]
-            if entry in self._found
-            else [n for n in self._found if n.startswith(f"{seam}-")]
-            if not entry
-            else []
-        )
-        for name in names:
+        # one module may offer many names (all controllers): then no entry point has just this one's
+        for name in [entry] if entry in self._found else [n for n in self._found if n.startswith(f"{seam}-")]:
             if name in self._loaded:
                 continue
             point = self._found[name]
