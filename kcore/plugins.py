@@ -55,16 +55,31 @@ class Plugins:
         self._manager.check_pending()
 
     def offers(self, seam: str, name: str = "") -> list[Any]:
-        """What plugins offer for a seam; with a `name`, only the plugin of that name is loaded first."""
+        """What plugins offer for a seam; with a `name`, only the plugin of that name is loaded first.
+
+        Raises ConfigError if a plugin that had to be loaded cannot be imported.
+        """
         self._load(f"{seam}-{name}" if name else "", seam)
+        return self._offered(seam)
+
+    def _offered(self, seam: str) -> list[Any]:
         return [offer for offers in getattr(self._manager.hook, f"kcore_{seam}")() for offer in offers]
+
+    def _find(self, seam: str, name: str) -> Provider[Any] | None:
+        for provider in self._offered(seam):
+            if isinstance(provider, Provider) and provider.name == name:
+                return provider
+        return None
 
     def choose(self, seam: str, name: str, table: dict[str, Any], where: str) -> Choice:
         """The provider of that name with its checked settings (without ``use``). Raises ConfigError."""
-        for provider in self.offers(seam, name):
-            if isinstance(provider, Provider) and provider.name == name:
-                settings = {k: v for k, v in table.items() if k != "use"}
-                return Choice(provider, config.structure(provider.config, settings, where))
+        provider = self._find(seam, name)
+        if provider is None:
+            self._load(f"{seam}-{name}", seam)
+            provider = self._find(seam, name)
+        if provider is not None:
+            settings = {k: v for k, v in table.items() if k != "use"}
+            return Choice(provider, config.structure(provider.config, settings, where))
         names = [n for s, n, _ in self.installed() if s == seam]
         close = difflib.get_close_matches(name, names, n=1)
         told = f"did you mean '{close[0]}'?" if close else f"installed are: {', '.join(names) or 'none'}"
