@@ -21,9 +21,6 @@ class RequestStrategy(Builtin):
         obj["spec"] = old["spec"]
 
     def fill(self, obj: Object) -> None:
-        spec = obj["spec"]
-        if not spec.get("usages"):
-            spec["usages"] = ["digital signature", "key encipherment"]
         status = obj["status"]
         for condition in status.get("conditions") or ():
             missing(condition, {"status": "True"})

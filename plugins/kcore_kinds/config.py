@@ -16,9 +16,8 @@ class SecretStrategy(Builtin):
         """``stringData`` is for writing only: its values go into ``data`` and win there."""
         plain = obj.pop("stringData", None)
         if plain:
-            data = obj.setdefault("data", {})
-            for key, value in plain.items():
-                data[key] = base64.b64encode(str(value).encode()).decode()
+            encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+            obj["data"] = {**(obj.get("data") or {}), **encoded}
         missing(obj, {"type": "Opaque"})
 
 

@@ -8,12 +8,13 @@ Names of definitions and of protobuf messages follow from group, version and kin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
 from kcore.api.names import dns_subdomain
 from kcore.api.schema import Schema
+from kcore.errors import Cause
 from kcore_kinds.tables import TABLES
 
 Object = dict[str, Any]
@@ -129,6 +130,21 @@ class Builtin(Strategy):
 
     def fill(self, obj: Object) -> None:
         """The kind's own defaults, on an object in Go's form."""
+
+    def validate(self, obj: Object) -> Iterable[Cause]:
+        from kcore_kinds import validation
+
+        return validation.check(self.definition, obj)
+
+    def validate_update(self, obj: Object, old: Object) -> Iterable[Cause]:
+        from kcore_kinds import validation
+
+        return validation.check(self.definition, obj, old)
+
+    def validate_status(self, obj: Object, old: Object) -> Iterable[Cause]:
+        from kcore_kinds import validation
+
+        return validation.check_status(self.definition, obj, old)
 
     def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
         return self.names(name, prefix=prefix)
