@@ -54,7 +54,8 @@ async def current(
 ) -> tuple[Object, int | None]:
     """The revision of the owner's present template: found, moved to the front (a rollback), or made.
 
-    ``hash_of(data, collisions)`` names a new one, and its hash is put into `label`. Also returns the new collision count (a name was taken by other data), as it came if there was none.
+    ``hash_of(data, collisions)`` names a new one, and its hash is put into `label`. Also returns the new collision
+    count (a name was taken by other data), as it came if there was none.
     """
     template = owner["spec"]["template"]
     data = data_of(template)
@@ -68,11 +69,8 @@ async def current(
     while True:
         name_hash = hash_of(data, collisions)
         try:
-            return await client.create(
-                CONTROLLERREVISIONS,
-                _revision(owner, resource, data, (label, name_hash), newest + 1),
-                meta.namespace(owner),
-            ), collisions
+            wanted = _revision(owner, resource, data, (label, name_hash), newest + 1)
+            return await client.create(CONTROLLERREVISIONS, wanted, meta.namespace(owner)), collisions
         except AlreadyExists:
             name = f"{meta.name(owner)[:_NAME_MAX]}-{name_hash}"
             try:

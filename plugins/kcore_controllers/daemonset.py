@@ -16,6 +16,7 @@ from kcore_controllers import daemonset_nodes as nodes
 from kcore_controllers.deployment_sets import scaled_value
 
 BURST = 250
+_COUNTS = ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady")  # never left out
 
 
 class DaemonSetController(Reconciler):
@@ -149,7 +150,9 @@ class DaemonSetController(Reconciler):
         if strategy.get("type", "RollingUpdate") != "RollingUpdate":
             return
         min_ready, now = ds["spec"].get("minReadySeconds", 0), clock.now()
-        unavailable, replaceable, useless = 0, [], []
+        unavailable = 0
+        replaceable: list[Object] = []
+        useless: list[Object] = []
         candidates: list[str] = []
         wanted = [n for n in self.nodes.items() if nodes.should_run(ds, n)[0]]
         for node in wanted:
@@ -164,7 +167,7 @@ class DaemonSetController(Reconciler):
             (replaceable if available else useless).append(old[0])
         surge = nodes.surge(ds, len(wanted))
         if surge:
-            surging = sum(
+            surging = sum(1 for n in wanted if len([*filter(meta.pod_active, by_node.get(meta.name(n), ()))]) > 1)
                 1 for n in wanted if len([p for p in by_node.get(meta.name(n), ()) if meta.pod_active(p)]) > 1
             )
             names = candidates[: max(surge - surging, 0)]
@@ -182,7 +185,7 @@ class DaemonSetController(Reconciler):
         self, ds: Object, by_node: dict[str, list[Object]], wanted_hash: str, collisions: int | None
     ) -> float | None:
         now, min_ready = clock.now(), ds["spec"].get("minReadySeconds", 0)
-        status: Object = dict.fromkeys(
+        status: Object = dict.fromkeys(_COUNTS, 0)
             ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0
         )
         available = updated = 0

@@ -154,17 +154,12 @@ class _Step:
         )
 
     def _revision_for(self, ordinal: int) -> Object:
-        """While an update is under way, ordinals below the partition (and those not yet reached) stay old."""
+        """Ordinals below the partition stay in the present revision, also when they are made anew."""
         strategy = self.s["spec"].get("updateStrategy") or {}
-        if meta.name(self.present) == meta.name(self.update) or strategy.get("type") == "OnDelete":
+        if strategy.get("type", "RollingUpdate") != "RollingUpdate":
             return self.update
-        status = self.s.get("status") or {}
         partition = (strategy.get("rollingUpdate") or {}).get("partition", 0)
-        if partition:
-            old = ordinal - identity.start(self.s) < partition
-        else:
-            old = ordinal < identity.start(self.s) + status.get("currentReplicas", 0)
-        return self.present if old else self.update
+        return self.present if ordinal - identity.start(self.s) < partition else self.update
 
     async def _shrink(self) -> bool:
         """Ordinals beyond the wanted ones go, the highest first. False: one is on its way."""
