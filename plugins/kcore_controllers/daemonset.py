@@ -168,8 +168,6 @@ class DaemonSetController(Reconciler):
         surge = nodes.surge(ds, len(wanted))
         if surge:
             surging = sum(1 for n in wanted if len([*filter(meta.pod_active, by_node.get(meta.name(n), ()))]) > 1)
-                1 for n in wanted if len([p for p in by_node.get(meta.name(n), ()) if meta.pod_active(p)]) > 1
-            )
             names = candidates[: max(surge - surging, 0)]
             if names:
                 await self.control.create_many(
@@ -186,8 +184,6 @@ class DaemonSetController(Reconciler):
     ) -> float | None:
         now, min_ready = clock.now(), ds["spec"].get("minReadySeconds", 0)
         status: Object = dict.fromkeys(_COUNTS, 0)
-            ("currentNumberScheduled", "desiredNumberScheduled", "numberMisscheduled", "numberReady"), 0
-        )
         available = updated = 0
         ready_pods: list[Object] = []
         for node in self.nodes.items():
