@@ -5,6 +5,7 @@ A revision's ``data`` is a strategic merge patch that replaces the template; kub
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from kcore.controller.hashing import revision_hash
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from kcore.client import Client
     from kcore.client.informer import Informer
 
-HASH_LABEL = "controller-revision-hash"  # on pods
+HASH_LABEL = "controller-revision-hash"  # on pods, and on the revisions of a DaemonSet
+STATEFUL_LABEL = "controller.kubernetes.io/hash"  # on the revisions of a StatefulSet
 _NAME_MAX = 223  # of the owner's part of a revision's name
 
 
@@ -32,11 +34,6 @@ def template_of(revision: Object) -> Object:
     return template
 
 
-def hash_of(revision: Object) -> str:
-    """What pods of that revision carry: the revision's name for a StatefulSet, its hash for a DaemonSet."""
-    return meta.labels(revision).get("controller.kubernetes.io/hash", "")
-
-
 async def history(
     client: Client, informer: Informer, owner: Object, resource: GVR, selector: Selector
 ) -> list[Object]:
@@ -46,11 +43,19 @@ async def history(
 
 
 async def current(
-    client: Client, owner: Object, resource: GVR, known: list[Object], collisions: int | None
+    client: Client,
+    owner: Object,
+    resource: GVR,
+    known: list[Object],
+    collisions: int | None,
+    *,
+    hash_of: Callable[[Object, int | None], str] = revision_hash,
+    label: str = HASH_LABEL,
 ) -> tuple[Object, int | None]:
     """The revision of the owner's present template: found, moved to the front (a rollback), or made.
 
-    Also returns the new collision count (a name was taken by other data), as it came if there was none.
+    ``hash_of(data, collisions)`` names a new one, and its hash is put into `label`. Also returns the new collision
+    count (a name was taken by other data), as it came if there was none.
     """
     template = owner["spec"]["template"]
     data = data_of(template)
@@ -62,11 +67,10 @@ async def current(
             moved = {**revision, "revision": newest + 1}
             return await client.update(CONTROLLERREVISIONS, moved), collisions
     while True:
-        name_hash = revision_hash(data, collisions)
+        name_hash = hash_of(data, collisions)
         try:
-            return await client.create(
-                CONTROLLERREVISIONS, _revision(owner, resource, data, name_hash, newest + 1), meta.namespace(owner)
-            ), collisions
+            wanted = _revision(owner, resource, data, (label, name_hash), newest + 1)
+            return await client.create(CONTROLLERREVISIONS, wanted, meta.namespace(owner)), collisions
         except AlreadyExists:
             name = f"{meta.name(owner)[:_NAME_MAX]}-{name_hash}"
             try:
@@ -78,13 +82,14 @@ async def current(
             collisions = (collisions or 0) + 1
 
 
-def _revision(owner: Object, resource: GVR, data: Object, name_hash: str, number: int) -> Object:
+def _revision(owner: Object, resource: GVR, data: Object, hashed: tuple[str, str], number: int) -> Object:
+    label, name_hash = hashed
     metadata: Object = {
         "name": f"{meta.name(owner)[:_NAME_MAX]}-{name_hash}",
         "namespace": meta.namespace(owner),
         "labels": {
             **(owner["spec"]["template"].get("metadata", {}).get("labels") or {}),
-            "controller.kubernetes.io/hash": name_hash,
+            label: name_hash,
         },
         "ownerReferences": [meta.owner_reference(owner, resource.api_version, resource.kind)],
     }

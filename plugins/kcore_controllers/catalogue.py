@@ -36,6 +36,8 @@ def providers() -> list[Provider[Controller]]:
         _lazy("deployment", "deployment:DeploymentController", "Deployments by way of ReplicaSets"),
         _lazy("replicaset", "replicas:ReplicaSetController", "ReplicaSets"),
         _lazy("replicationcontroller", "replicas:ReplicationControllerController", "ReplicationControllers"),
+        _lazy("daemonset", "daemonset:DaemonSetController", "DaemonSets"),
+        _lazy("statefulset", "statefulset:StatefulSetController", "StatefulSets"),
         _lazy("endpointslice", "endpointslice:EndpointSliceController", "EndpointSlices of services"),
         _lazy("endpointslicemirroring", "mirroring:MirroringController", "EndpointSlices of custom Endpoints"),
         _lazy("endpoints", "endpoints:EndpointsController", "Endpoints of services"),

@@ -185,7 +185,8 @@ class Rollout:
         if room <= 0:
             return
         room -= await self._drop_unhealthy(room)
-        surplus = sets.total(self.all, "availableReplicas") - minimum
+        # a set's status may lag behind its size: `room`, which counts sizes, is the second bound
+        surplus = min(sets.total(self.all, "availableReplicas") - minimum, room)
         for s in list(self.old):
             if surplus <= 0:
                 break

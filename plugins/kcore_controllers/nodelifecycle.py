@@ -57,7 +57,7 @@ class NodeLifecycleController(Reconciler):
         if new is None:
             self._heard.pop(name, None)
             self.zones.forget(name)
-        elif old is None or _heartbeats(old) != _heartbeats(new):
+        elif old is None or (_heartbeats(new) and _heartbeats(old) != _heartbeats(new)):
             self._heard[name] = trio.current_time()
         self.queue.add(name)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kcore_controllers.catalogue import providers
 
 from kcore.testing.cluster import FakeCluster, fake_cluster
-from kcore_controllers.catalogue import providers
 
 Start = Callable[..., AbstractAsyncContextManager[FakeCluster]]
 
