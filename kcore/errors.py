@@ -115,6 +115,7 @@ class ApiError(KcoreError):
         self.message = message
         self.details = details
         self.headers = headers or {}
+        self.warnings: list[str] = []  # what the client shall be told beside the error
         self.list_meta = list_meta or {}  # the Status's own metadata: a continue token that goes with a 410
         if code is not None:
             self.code = code
@@ -245,7 +246,8 @@ def modified(resource: str, name: str, group: str = "") -> Conflict:
 
 def invalid(kind: str, name: str, causes: list[Cause], group: str = "") -> Invalid:
     """All field errors of one object at once, with upstream's summary line."""
-    lines = [f"{c.field}: {c.message}" if c.field else c.message for c in causes]
+    # the same sentence is said once, though its cause may be listed twice
+    lines = list(dict.fromkeys(f"{c.field}: {c.message}" if c.field else c.message for c in causes))
     text = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
     full = f"{kind}.{group}" if group else kind
     details: Json = {"name": name} if name else {}

@@ -154,6 +154,7 @@ def failure(error: errors.ApiError, request: Request) -> Response:
         form = Form(pretty=True)
     response = encoded(error.status(), form, error.code)
     response.headers.extend((k.encode(), v.encode()) for k, v in error.headers.items())
+    response.headers += warning_headers(error.warnings)
     retry = (error.details or {}).get("retryAfterSeconds")
     if retry and "retry-after" not in error.headers:
         response.headers.append((b"retry-after", str(retry).encode()))

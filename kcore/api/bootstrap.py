@@ -1,108 +1,102 @@
-"""What every cluster has from its first moment: system namespaces, priority classes, and the service of the API itself.
+"""What a cluster has before anybody asks for it: the system namespaces, the service range, and the API's own Service.
 
-Upstream's API server makes these when it starts and keeps them; so does this one, each time it opens.
+All of it is made through the ordinary pipeline, once; what is there already stays as it is, but for the
+addresses behind ``default/kubernetes``, which follow the server.
 """
 
 from __future__ import annotations
 
 import ipaddress
+from typing import TYPE_CHECKING
 
-from kcore.client import Client
-from kcore.errors import AlreadyExists, NotFound
+from kcore import clock, errors
+from kcore.api.options import Caller
 from kcore.objects import Object
-from kcore.objects.resources import ENDPOINTS, ENDPOINTSLICES, GVR, NAMESPACES, PRIORITYCLASSES, SERVICES
-from kcore.registry import Cluster
 
-SYSTEM_NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+if TYPE_CHECKING:
+    from kcore.api.server import ApiServer
+    from kcore.api.served import Served
 
-_PRIORITY_CLASSES = (
-    (
-        "system-cluster-critical",
-        2_000_000_000,
-        "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
-    ),
-    (
-        "system-node-critical",
-        2_000_001_000,
-        "Used for system critical pods that must not be moved from their current node.",
-    ),
-)
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+_LABELS = {"component": "apiserver", "provider": "kubernetes"}
 
 
-async def ensure(client: Client, cluster: Cluster, address: str, port: int) -> None:
-    """Make what is missing, and point ``default/kubernetes`` at `address`:`port`, where this API listens."""
-    for name in SYSTEM_NAMESPACES:
-        await _create(client, NAMESPACES, {"metadata": {"name": name}})
-    for name, value, description in _PRIORITY_CLASSES:
-        await _create(
-            client, PRIORITYCLASSES, {"metadata": {"name": name}, "value": value, "description": description}
-        )
-    ip = str(ipaddress.ip_network(cluster.service_cidr)[1])
-    await _create(client, SERVICES, _service(ip))
-    for resource, wanted in ((ENDPOINTS, _endpoints(address, port)), (ENDPOINTSLICES, _slice(address, port))):
-        await _keep(client, resource, wanted)
+async def prepare(server: ApiServer) -> None:
+    """The system namespaces and the default ServiceCIDR."""
+    namespaces = server.table.find("", "v1", "namespaces")
+    if namespaces is not None:
+        for name in NAMESPACES:
+            await _ensure(server, namespaces, "", {"metadata": {"name": name}})
+    ranges = server.table.find("networking.k8s.io", "v1", "servicecidrs")
+    if ranges is not None:
+        condition = {
+            "type": "Ready",
+            "status": "True",
+            "reason": "",
+            "message": "Kubernetes default Service CIDR is ready",
+            "lastTransitionTime": clock.timestamp(),
+        }
+        spec = {"cidrs": [server.cluster.service_cidr]}
+        await _ensure(server, ranges, "", {"metadata": {"name": "kubernetes"}, "spec": spec})
+
+        def ready(obj: Object) -> None:
+            if not (obj.get("status") or {}).get("conditions"):
+                obj["status"] = {"conditions": [condition]}
+
+        await server.storage.modify(ranges, "", "kubernetes", ready)
 
 
-async def _create(client: Client, resource: GVR, obj: Object) -> None:
-    name = obj["metadata"]["name"]
-    namespace = obj["metadata"].get("namespace", "")
-    try:
-        await client.get(resource, name, namespace)
-    except NotFound:
-        try:
-            await client.create(resource, obj, namespace)
-        except AlreadyExists:
-            pass  # another API server of the same store was quicker
+async def publish(server: ApiServer, host: str, port: int) -> None:
+    """Let pods reach this server: Service, Endpoints and EndpointSlice ``default/kubernetes``.
 
-
-async def _keep(client: Client, resource: GVR, wanted: Object) -> None:
-    """Create, or bring what is there in line: the API may listen somewhere else than the last time."""
-    try:
-        current = await client.get(resource, "kubernetes", "default")
-    except NotFound:
-        await _create(client, resource, wanted)
-        return
-    content = {k: v for k, v in wanted.items() if k != "metadata"}
-    if any(current.get(k) != v for k, v in content.items()):
-        await client.update(resource, {**current, **content})
-
-
-def _service(ip: str) -> Object:
-    return {
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"component": "apiserver", "provider": "kubernetes"},
-        },
-        "spec": {
-            "clusterIP": ip,
-            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 6443}],
+    The Service has the first address of the range, as upstream; `host` and `port` are where the server listens.
+    """
+    first = str(ipaddress.ip_network(server.cluster.service_cidr)[1])
+    ports = [{"name": "https", "port": port, "protocol": "TCP"}]
+    services = server.table.find("", "v1", "services")
+    if services is not None:
+        spec = {
+            "clusterIP": first,
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": port}],
+            "sessionAffinity": "None",
             "type": "ClusterIP",
-        },
-    }
+        }
+        wanted: Object = {"metadata": {"name": "kubernetes", "labels": _LABELS}, "spec": spec}
+        await _ensure(server, services, "default", wanted)
+
+        def aim(service: Object) -> None:
+            service["spec"]["ports"] = spec["ports"]
+
+        await server.storage.modify(services, "default", "kubernetes", aim)
+    endpoints = server.table.find("", "v1", "endpoints")
+    if endpoints is not None:
+        subsets = [{"addresses": [{"ip": host}], "ports": ports}]
+        labels = {"endpointslice.kubernetes.io/skip-mirror": "true"}
+        wanted = {"metadata": {"name": "kubernetes", "labels": labels}, "subsets": subsets}
+        await _ensure(server, endpoints, "default", wanted)
+        await server.storage.modify(endpoints, "default", "kubernetes", lambda obj: obj.update(subsets=subsets))
+    slices = server.table.find("discovery.k8s.io", "v1", "endpointslices")
+    if slices is not None:
+        behind = [{"addresses": [host], "conditions": {"ready": True}}]
+        family = "IPv6" if ":" in host else "IPv4"
+        labels = {"kubernetes.io/service-name": "kubernetes"}
+        wanted = {
+            "metadata": {"name": "kubernetes", "labels": labels},
+            "addressType": family,
+            "endpoints": behind,
+            "ports": ports,
+        }
+        await _ensure(server, slices, "default", wanted)
+        change = {"endpoints": behind, "ports": ports}
+        await server.storage.modify(slices, "default", "kubernetes", lambda obj: obj.update(change))
 
 
-def _endpoints(address: str, port: int) -> Object:
-    return {
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"},
-        },
-        "subsets": [
-            {"addresses": [{"ip": address}], "ports": [{"name": "https", "port": port, "protocol": "TCP"}]},
-        ],
-    }
-
-
-def _slice(address: str, port: int) -> Object:
-    return {
-        "metadata": {
-            "name": "kubernetes",
-            "namespace": "default",
-            "labels": {"kubernetes.io/service-name": "kubernetes"},
-        },
-        "addressType": "IPv4",
-        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [{"name": "https", "port": port, "protocol": "TCP"}],
-    }
+async def _ensure(server: ApiServer, served: Served, namespace: str, obj: Object) -> None:
+    name = obj["metadata"]["name"]
+    if await server.storage.find(served, namespace, name) is not None:
+        return
+    body = {"apiVersion": served.kind.api_version, "kind": served.kind.kind, **obj}
+    try:
+        await server.storage.create(served, namespace, body, Caller(server.user, "kube-apiserver"))
+    except errors.AlreadyExists:
+        pass  # another API server was quicker

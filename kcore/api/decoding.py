@@ -53,7 +53,7 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
     except errors.BadRequest as error:
         raise unrecognized(kind, error.message, request.body) from None
     if duplicates and caller is not None:
-        _strictness(kind, obj, caller, duplicates)
+        strictness(kind, obj, caller, duplicates)
     return obj
 
 
@@ -88,13 +88,20 @@ def shape(kind: Kind, schema: Schema, obj: Object, caller: Caller) -> None:
     """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
     unknown = validation.prepare(obj, schema, kind.kind)
     if unknown and caller.field_validation != "Ignore":
-        _strictness(kind.kind, obj, caller, unknown)
+        strictness(kind.kind, obj, caller, unknown)
     if type(obj.get("metadata")) is not dict:
         obj["metadata"] = {}
 
 
-def _strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None:
-    if caller.field_validation == "Strict":
+def settled(served: Served, obj: Object) -> Object:
+    """An object that was put together from checked parts, in the form that a decoded one has."""
+    validation.normalize(obj, served.kind.schema)
+    return obj
+
+
+def strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None:
+    """Unknown or duplicate fields: refused, told, or passed over, as fieldValidation says."""
+    if problems and caller.field_validation == "Strict":
         version = str(obj.get("apiVersion", "")).rpartition("/")[2] if isinstance(obj, dict) else ""
         raise errors.BadRequest(
             f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: ' + ", ".join(problems)

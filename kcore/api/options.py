@@ -33,6 +33,14 @@ class Caller:
         if text not in self.warnings:
             self.warnings.append(text)
 
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, type: object, error: object, traceback: object) -> None:
+        """An error that ends the write takes the warnings along."""
+        if isinstance(error, errors.ApiError):
+            error.warnings = self.warnings
+
 
 @attrs.define
 class DeleteOptions:

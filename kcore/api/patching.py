@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from kcore import clock, errors
-from kcore.api import decoding, layout
+from kcore.api import decoding, layout, validation
 from kcore.api.codec import json
 from kcore.api.options import APPLY, Caller
-from kcore.api.patch import invalid_result, json_patch, malformed, merge, strategic
+from kcore.api.patch import apply, invalid_result, json_patch, malformed, merge, strategic
 from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Storage, Written
 from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
@@ -163,7 +163,10 @@ def _configuration(served: Served, patch: Patch, name: str, namespace: str, call
             )
         meta["namespace"] = namespace
     meta["name"] = name
-    decoding.shape(kind, kind.schema, applied, caller)
+    # not brought into Go's form: what the client did not write it does not own
+    validation.decode_check(applied, kind.schema, kind.kind)
+    if caller.field_validation != "Ignore":
+        decoding.strictness(kind.kind, applied, caller, validation.unknown_fields(applied, kind.schema))
     return applied
 
 
@@ -174,9 +177,7 @@ def _applied(
     version = applied["metadata"].pop("resourceVersion", "")
     if version and version != live["metadata"].get("resourceVersion", version):
         raise errors.modified(served.kind.plural, name, served.kind.group)
-    from kcore.api.patch import apply
-
-    return apply.apply(
+    result = apply.apply(
         live,
         applied,
         served.kind.schema,
@@ -186,6 +187,7 @@ def _applied(
         force=caller.force,
         subresource=subresource,
     )
+    return decoding.settled(served, result)
 
 
 async def _apply_new(
@@ -196,8 +198,6 @@ async def _apply_new(
     if applied["metadata"].get("resourceVersion") or applied["metadata"].get("uid"):
         raise errors.not_found(served.kind.plural, name, served.kind.group)
     kind = served.kind
-    from kcore.api.patch import apply
-
     new = apply.apply(
         None,
         applied,
@@ -207,4 +207,4 @@ async def _apply_new(
         time=clock.timestamp(),
         force=caller.force,
     )
-    return await storage.create(served, namespace, new, caller, managed=False)
+    return await storage.create(served, namespace, decoding.settled(served, new), caller, managed=False)

@@ -17,7 +17,7 @@ import attrs
 import trio
 
 from kcore import errors
-from kcore.api import access, answers, health, routing
+from kcore.api import access, answers, bootstrap, health, routing
 from kcore.api.admission import Admission
 from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
@@ -83,7 +83,8 @@ class ApiServer:
         self.health.ready_only["shutdown"] = lambda: "process is shutting down" if self._closing else ""
         self.subresources = Subresources(self)
         self.scale = Scale(self)
-        self.internal = self.client(MASTERS)
+        self.user = MASTERS
+        self.internal = self.client(self.user)
         """This API as the API server itself: what route handlers act with."""
         self.discovery = Discovery(kinds)
         self.openapi = OpenApi(kinds)
@@ -96,6 +97,7 @@ class ApiServer:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self.feed.run)
                 await self.ready.wait()
+                await bootstrap.prepare(self)
                 task_status.started()
         finally:
             self._closing = True
@@ -103,6 +105,10 @@ class ApiServer:
     def client(self, user: User) -> Client:
         """The API in this process, as `user`."""
         return InProcessClient(self, user)
+
+    async def publish(self, host: str, port: int) -> None:
+        """Make ``default/kubernetes`` lead to where a front end listens."""
+        await bootstrap.publish(self, host, port)
 
     def check_serving(self) -> None:
         """Raises ServiceUnavailable before the caches are full and after the server has closed."""

@@ -23,6 +23,7 @@ from kcore.api.cache import Entry
 from kcore.api.checks import checked, metadata_causes, refuse, update_causes
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
+from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.objects import Object
@@ -306,7 +307,7 @@ class Storage:
             entry = await self.get(served, namespace, name)
             obj = served.copy(entry)
             change(obj)
-            if dry_run:
+            if dry_run or _unchanged(obj, served.object(entry)):
                 return entry
             try:
                 key, value = served.key(namespace, name), self._encode(served, obj)
@@ -365,10 +366,6 @@ class Storage:
 
 def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:
     """Record in managedFields which fields the caller has set."""
-    try:
-        from kcore.api.patch import apply
-    except ImportError:
-        return
     apply.update_managed_fields(
         old,
         new,

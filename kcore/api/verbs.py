@@ -73,9 +73,10 @@ class Verbs:
     async def create(self, request: Request, served: Served, info: RequestInfo, user: User) -> Response:
         form = self._form(request, served)
         caller = options.caller(request, user, "create")
-        obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
-        decoding.typed(served, obj, caller)
-        written = await self._storage.create(served, info.namespace, obj, caller)
+        with caller:
+            obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
+            decoding.typed(served, obj, caller)
+            written = await self._storage.create(served, info.namespace, obj, caller)
         return _answer(request, served, written, form, caller)
 
     async def update(
@@ -89,12 +90,13 @@ class Verbs:
     ) -> Response:
         form = self._form(request, served)
         caller = options.caller(request, user, "update")
-        obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
-        decoding.typed(served, obj, caller)
-        addressed(obj, info.namespace if served.kind.namespaced else "", info.name)
-        written = await self.put(
-            served, info.namespace, info.name, obj, caller, subresource=subresource, prepare=prepare
-        )
+        with caller:
+            obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
+            decoding.typed(served, obj, caller)
+            addressed(obj, info.namespace, info.name)
+            written = await self.put(
+                served, info.namespace, info.name, obj, caller, subresource=subresource, prepare=prepare
+            )
         return _answer(request, served, written, form, caller)
 
     async def put(
@@ -137,9 +139,10 @@ class Verbs:
         patch = patching.decode(served, request.body, type)
         form = self._form(request, served)
         caller = options.caller(request, user, "patch", type)
-        written = await patching.patch(
-            self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource, prepare=prepare
-        )
+        with caller:
+            written = await patching.patch(
+                self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource, prepare=prepare
+            )
         return _answer(request, served, written, form, caller)
 
     async def delete(self, request: Request, served: Served, info: RequestInfo, user: User) -> Response:

@@ -67,7 +67,6 @@ class ApiPart:
 @asynccontextmanager
 async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
     """Serves until the block is left; yields when the first request would be answered."""
-    from kcore.api import bootstrap
     from kcore.api.server import ApiServer
 
     limits = Limits(
@@ -105,7 +104,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
             for name in names:
                 choice = context.choose(seam, name, config.settings.get(name, {}), f"api.settings.{name}")
                 into.append(await stack.enter_async_context(choice.open(inner)))
-        await bootstrap.ensure(part.client(), context.cluster, *address)
+        await server.publish(*address)
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
         yield part

@@ -135,8 +135,6 @@ async def serving(
             nursery.start_soon(store.run)
         await nursery.start(server.run)
         api = Api(server, store)
-        if own:
-            await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": "default"}}, expect=201)
         yield api
         nursery.cancel_scope.cancel()
 
