@@ -40,7 +40,8 @@ class Heartbeat(Job):
             if self._lease is None:
                 self._lease = await self._claim()
             else:
-                self._lease = await client.update(LEASES, self._renewed(self._lease))
+                with agent.measures.request("PUT"):
+                    self._lease = await client.update(LEASES, self._renewed(self._lease))
         except (Conflict, NotFound):
             self._lease = await self._claim()
         period = agent.config.heartbeat_seconds

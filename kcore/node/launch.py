@@ -19,7 +19,7 @@ from kcore.node.expansion import expand
 from kcore.node.fields import BadReference
 from kcore.node.ports import probe_ports
 from kcore.node.run import INIT, MAIN, SIDECAR, Run
-from kcore.node.volumes import MountFailed, VolumeSource
+from kcore.node.volumes import MountFailed, VolumeSource, plugin
 from kcore.objects import Object, meta, quantity
 from kcore.objects.resources import SECRETS
 from kcore.runtime import (
@@ -51,7 +51,8 @@ async def set_up(worker: PodWorker) -> None:
     await mount_volumes(worker)
     if worker.sandbox is None:
         try:
-            worker.sandbox = await worker.agent.runtime.run_sandbox(sandbox_config(worker))
+            with worker.agent.measures.operation("run_podsandbox"):
+                worker.sandbox = await worker.agent.runtime.run_sandbox(sandbox_config(worker))
         except RuntimeFailure as error:
             worker.event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             raise NotYet(worker.next_delay()) from error
@@ -71,7 +72,8 @@ async def mount_volumes(worker: PodWorker) -> None:
     volumes: dict[str, Volume] = {}
     try:
         for spec in worker.pod["spec"].get("volumes") or ():
-            volumes[spec["name"]] = await source.volume(spec)
+            with worker.agent.measures.mount(plugin(spec)):
+                volumes[spec["name"]] = await source.volume(spec)
     except (MountFailed, BadReference) as error:
         worker.event("Warning", "FailedMount", str(error))
         raise NotYet(worker.next_delay()) from error
@@ -159,7 +161,8 @@ async def launch(worker: PodWorker, run: Run) -> None:
     assert worker.sandbox is not None
     runtime = worker.agent.runtime
     try:
-        id = await runtime.create_container(worker.sandbox.id, config)
+        with worker.agent.measures.operation("create_container"):
+            id = await runtime.create_container(worker.sandbox.id, config)
     except RuntimeFailure as error:
         run.waiting = ("CreateContainerError", str(error))
         worker.event("Warning", "Failed", f"Error: {error}", run)
@@ -169,7 +172,8 @@ async def launch(worker: PodWorker, run: Run) -> None:
         await runtime.remove_container(dropped.id)
     worker.event("Normal", "Created", f"Container created: {run.name}", run)
     try:
-        await runtime.start_container(id)
+        with worker.agent.measures.operation("start_container"):
+            await runtime.start_container(id)
     except RuntimeFailure as error:
         worker.event("Warning", "Failed", f"Error: {error}", run)
         run.current = await runtime.container(id)
@@ -206,7 +210,9 @@ async def _image_present(worker: PodWorker, run: Run) -> bool:
         return False
     worker.event("Normal", "Pulling", f'Pulling image "{image}"', run)
     try:
-        pulled = await runtime.pull_image(image, await _credentials(worker, image))
+        credentials = await _credentials(worker, image)
+        with worker.agent.measures.operation("pull_image"):
+            pulled = await runtime.pull_image(image, credentials)
     except ImageFailure as error:
         run.pull_failed_at = clock.now()
         run.pull_backoff.next(run.pull_failed_at)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
+import trio
 
 from kcore import clock
+from kcore.errors import ApiError, KcoreError
+from kcore.runtime import PodStats
 
 if TYPE_CHECKING:
     from kcore.node.pod import PodWorker
@@ -48,17 +53,18 @@ class Measures:
     pod_worker: dict[str, Histogram] = attrs.Factory(dict)  # by operation_type
     operations: dict[str, Histogram] = attrs.Factory(dict)  # runtime calls, by operation_type
     operation_errors: dict[str, int] = attrs.Factory(dict)
+    mounts: dict[str, Histogram] = attrs.Factory(dict)  # by volume plugin
+    mount_errors: dict[str, int] = attrs.Factory(dict)
+    requests: dict[tuple[str, str], Histogram] = attrs.Factory(dict)  # to the API, by (method, code)
     probes: dict[tuple[str, ...], int] = attrs.Factory(dict)  # (type, result, container, namespace, pod, uid)
     started_containers: dict[str, int] = attrs.Factory(dict)  # by container_type
-    restarts: int = 0
-    status_writes: int = 0
+    _cpu: dict[str, int] = attrs.Factory(dict)  # container id -> nanoseconds when last looked at
+    _cpu_total: int = 0
 
     def container_started(self, worker: PodWorker, run: Run) -> None:
         kind = {"init": "init_container", "ephemeral": "ephemeral_container"}.get(run.kind, "container")
         self.started_containers[kind] = self.started_containers.get(kind, 0) + 1
-        if run.current is not None and run.current.attempt:
-            self.restarts += 1
-        elif run is next(reversed(worker.runs.values())):
+        if not (run.current is not None and run.current.attempt) and run is next(reversed(worker.runs.values())):
             self.pod_start.observe(clock.now() - worker.first_seen)
 
     def probed(self, worker: PodWorker, run: Run, kind: str, ok: bool) -> None:
@@ -72,10 +78,48 @@ class Measures:
         for key in [k for k in self.probes if k[5] == uid]:
             del self.probes[key]
 
-    def operation(self, name: str, seconds: float, *, failed: bool) -> None:
-        self.operations.setdefault(name, Histogram(OPERATION)).observe(seconds)
-        if failed:
+    @contextmanager
+    def operation(self, name: str) -> Iterator[None]:
+        """Around a call of the runtime."""
+        start = trio.current_time()
+        try:
+            yield
+        except KcoreError:
             self.operation_errors[name] = self.operation_errors.get(name, 0) + 1
+            raise
+        finally:
+            self.operations.setdefault(name, Histogram(OPERATION)).observe(trio.current_time() - start)
+
+    @contextmanager
+    def mount(self, plugin: str) -> Iterator[None]:
+        """Around the set-up of a volume."""
+        start = trio.current_time()
+        try:
+            yield
+        except KcoreError:
+            self.mount_errors[plugin] = self.mount_errors.get(plugin, 0) + 1
+            raise
+        self.mounts.setdefault(plugin, Histogram(DURATION)).observe(trio.current_time() - start)
+
+    @contextmanager
+    def request(self, method: str) -> Iterator[None]:
+        """Around a call of the API."""
+        start, code = trio.current_time(), "200"
+        try:
+            yield
+        except ApiError as error:
+            code = str(error.code)
+            raise
+        finally:
+            self.requests.setdefault((method, code), Histogram(DURATION)).observe(trio.current_time() - start)
 
     def worked(self, operation: str, seconds: float) -> None:
+        """One step of a pod's worker."""
         self.pod_worker.setdefault(operation, Histogram(DURATION)).observe(seconds)
+
+    def node_cpu(self, pods: Iterable[PodStats]) -> int:
+        """Nanoseconds of CPU that all containers ever used; does not fall when containers go."""
+        now = {c.id: c.cpu_nanoseconds for p in pods for c in p.containers}
+        self._cpu_total += sum(max(0, total - self._cpu.get(id, 0)) for id, total in now.items())
+        self._cpu = now
+        return self._cpu_total

@@ -190,6 +190,12 @@ class PodWorker(Job):
     async def run(self) -> None:
         if self.dead:
             return
+        start = trio.current_time()
+        await self._step()
+        kind = "create" if not self.admitted else "terminate" if self.ending else "sync"
+        self.agent.measures.worked(kind, trio.current_time() - start)
+
+    async def _step(self) -> None:
         await self._refresh()
         self._read_spec()
         if not self.admitted and not self.ending:

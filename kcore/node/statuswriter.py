@@ -32,11 +32,12 @@ class StatusWriter(Job):
         status = pod_status(worker)
         try:
             if status != pod.get("status"):
-                worker.observe(await client.update(PODS, {**pod, "status": status}, subresource="status"))
-                worker.agent.measures.status_writes += 1
+                with worker.agent.measures.request("PUT"):
+                    worker.observe(await client.update(PODS, {**pod, "status": status}, subresource="status"))
             if worker.stopped and meta.deleting(worker.pod):
                 name, namespace = meta.name(pod), meta.namespace(pod)
-                await client.delete(PODS, name, namespace, grace_seconds=0, uid=worker.uid)
+                with worker.agent.measures.request("DELETE"):
+                    await client.delete(PODS, name, namespace, grace_seconds=0, uid=worker.uid)
         except Conflict:
             fresh = await client.get(PODS, meta.name(pod), meta.namespace(pod))
             if meta.uid(fresh) == worker.uid:

@@ -49,7 +49,8 @@ async def stop(worker: PodWorker, run: Run, grace: float, message: str) -> None:
     left = deadline - trio.current_time()
     if grace > 0:
         left = max(left, min(GRACE_LEAST, grace))
-    await worker.agent.runtime.stop_container(run.current.id, max(0.0, left))
+    with worker.agent.measures.operation("stop_container"):
+        await worker.agent.runtime.stop_container(run.current.id, max(0.0, left))
     run.current = await worker.agent.runtime.container(run.current.id)
     for probe in run.probes:
         probe.end()

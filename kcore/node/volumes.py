@@ -131,6 +131,23 @@ _KINDS: dict[str, Any] = {
 }
 
 
+_PLUGINS = {
+    "emptyDir": "empty-dir",
+    "configMap": "configmap",
+    "secret": "secret",
+    "projected": "projected",
+    "downwardAPI": "downward-api",
+    "persistentVolumeClaim": "persistent-claim",
+    "ephemeral": "ephemeral",
+    "hostPath": "host-path",
+}
+
+
+def plugin(spec: Object) -> str:
+    """What metrics call the kind of a volume."""
+    return "kubernetes.io/" + next((name for kind, name in _PLUGINS.items() if kind in spec), "empty-dir")
+
+
 async def _from_config_map(source: VolumeSource, volume: str, spec: Object, mode: int) -> dict[str, File]:
     name = spec.get("name", "")
     found = await source.lookup(CONFIGMAPS, source.namespace, name)

@@ -279,14 +279,15 @@ class Size:
 
 @attrs.frozen
 class Streams:
-    """The ends that a running command is joined to. Whoever made them closes them; None: not wanted.
+    """The ends that a running command is joined to; None: not wanted.
 
-    With a terminal, `stderr` is None: everything goes to `stdout`.
+    `stdin` gives some input, b"" at its end; `stdout` and `stderr` take output and wait for room. All may raise
+    BrokenResourceError when the other side is gone. With a terminal, `stderr` is None: all goes to `stdout`.
     """
 
-    stdin: trio.abc.ReceiveStream | None = None
-    stdout: trio.abc.SendStream | None = None
-    stderr: trio.abc.SendStream | None = None
+    stdin: Callable[[], Awaitable[bytes]] | None = None
+    stdout: Callable[[bytes], Awaitable[None]] | None = None
+    stderr: Callable[[bytes], Awaitable[None]] | None = None
     resize: AsyncIterator[Size] | None = None
 
 

@@ -78,17 +78,17 @@ def _bare(command: tuple[str, ...]) -> bool:
     return all(a.startswith("-") for a in command[1:]) and posixpath.basename(command[0]) in shell.SHELLS
 
 
-def _send(stream: trio.abc.SendStream | None) -> shell.Write:
-    if stream is None:
+def _send(write: shell.Write | None) -> shell.Write:
+    if write is None:
         return shell.drop
 
-    async def write(data: bytes) -> None:
+    async def send(data: bytes) -> None:
         try:
-            await stream.send_all(data)
+            await write(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise shell.BrokenPipe from None
 
-    return write
+    return send
 
 
 def _terminal(write: shell.Write) -> shell.Write:
@@ -98,14 +98,14 @@ def _terminal(write: shell.Write) -> shell.Write:
     return out
 
 
-def _receive(stream: trio.abc.ReceiveStream | None) -> shell.Read:
-    if stream is None:
+def _receive(read: shell.Read | None) -> shell.Read:
+    if read is None:
         return shell.nothing
 
-    async def read() -> bytes:
+    async def receive() -> bytes:
         try:
-            return bytes(await stream.receive_some(65536))
+            return await read()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return b""
 
-    return read
+    return receive

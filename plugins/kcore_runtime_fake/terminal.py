@@ -40,7 +40,7 @@ class Attachments:
             to = streams.stderr if name == "stderr" and streams.stderr is not None else streams.stdout
             if to is not None:
                 try:
-                    await to.send_all(data)
+                    await to(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
                     if streams in self._streams:
                         self._streams.remove(streams)
@@ -60,10 +60,10 @@ class Attachments:
             if streams in self._streams:
                 self._streams.remove(streams)
 
-    async def _feed(self, stdin: trio.abc.ReceiveStream) -> None:
+    async def _feed(self, stdin: Read) -> None:
         try:
-            while data := await stdin.receive_some(65536):
-                self._put(bytes(data))
+            while data := await stdin():
+                self._put(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         if self._container.config.stdin_once:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import trio
@@ -34,8 +35,11 @@ async def test_pod_runs_and_is_ready_with_an_address(autojump_clock: Any, cluste
     assert status["hostIP"] == "127.90.0.1"
     assert status["qosClass"] == "BestEffort"
     one = container(found)
-    assert one["ready"] and one["started"] and one["restartCount"] == 0
-    assert one["containerID"].startswith("fake://") and "running" in one["state"]
+    assert one["ready"]
+    assert one["started"]
+    assert one["restartCount"] == 0
+    assert one["containerID"].startswith("fake://")
+    assert "running" in one["state"]
     assert [r for r, _ in await cluster.events() if r != "Starting"] == ["Pulled", "Created", "Started"]
 
 
@@ -53,11 +57,13 @@ async def test_job_pod_runs_its_shell_command_and_succeeds(autojump_clock: Any, 
     await cluster.until(phase("Running"))
     found = await cluster.until(phase("Succeeded"))
     ended = container(found)["state"]["terminated"]
-    assert ended["exitCode"] == 0 and ended["reason"] == "Completed"
+    assert ended["exitCode"] == 0
+    assert ended["reason"] == "Completed"
     assert clock.parse(ended["finishedAt"]) - clock.parse(ended["startedAt"]) >= 5
     assert not ready(found)
     worker = cluster.agent.find("default", "web")
-    assert worker is not None and worker.runs["app"].current is not None
+    assert worker is not None
+    assert worker.runs["app"].current is not None
     lines = [x.data async for x in cluster.agent.runtime.logs(worker.runs["app"].current.id)]
     assert lines == [b"hello\n"]
 
@@ -66,14 +72,16 @@ async def test_failing_pod_that_must_not_restart_fails(autojump_clock: Any, clus
     app = {"name": "app", "image": "busybox", "command": ["sh", "-c", "exit 3"]}
     await cluster.create(pod(restartPolicy="Never", containers=[app]))
     ended = container(await cluster.until(phase("Failed")))["state"]["terminated"]
-    assert ended["exitCode"] == 3 and ended["reason"] == "Error"
+    assert ended["exitCode"] == 3
+    assert ended["reason"] == "Error"
 
 
 async def test_crashing_container_backs_off_ten_twenty_forty_seconds(autojump_clock: Any, cluster: World) -> None:
     await cluster.create(pod(annotations={"kcore.dev/crash-loop": "true"}))
     found = await cluster.until(waiting("CrashLoopBackOff"))
     one = container(found)
-    assert one["restartCount"] == 1 and found["status"]["phase"] == "Running"
+    assert one["restartCount"] == 1
+    assert found["status"]["phase"] == "Running"
     assert one["state"]["waiting"]["message"].startswith(
         "back-off 10s restarting failed container=app pod=web_default("
     )
@@ -84,7 +92,7 @@ async def test_crashing_container_backs_off_ten_twenty_forty_seconds(autojump_cl
             lambda p, n=n: container(p).get("restartCount") == n and "running" in container(p)["state"]
         )
         starts.append(clock.parse(container(found)["state"]["running"]["startedAt"]))
-    gaps = [round(b - a) for a, b in zip(starts, starts[1:], strict=False)]
+    gaps = [round(b - a) for a, b in itertools.pairwise(starts)]
     assert gaps == [21, 41, 81, 161, 301, 301]
 
 
@@ -98,7 +106,8 @@ async def test_init_containers_run_one_after_the_other_before_the_others(autojum
     found = await cluster.until(lambda p: "running" in container(p, "i2").get("state", {}))
     assert container(found, "i1")["state"]["terminated"]["exitCode"] == 0
     found = await cluster.until(ready)
-    assert container(found, "i1")["ready"] and container(found, "i2")["ready"]
+    assert container(found, "i1")["ready"]
+    assert container(found, "i2")["ready"]
 
 
 async def test_failing_init_container_fails_a_pod_that_must_not_restart(autojump_clock: Any, cluster: World) -> None:
@@ -215,7 +224,8 @@ async def test_image_change_restarts_only_that_container(autojump_clock: Any, cl
     spec = {**found["spec"], "containers": [{"name": "app", "image": "app:2"}, {"name": "b", "image": "b:1"}]}
     await cluster.client.update(PODS, {**found, "spec": spec})
     found = await cluster.until(lambda p: ready(p) and container(p)["image"] == "app:2")
-    assert container(found)["restartCount"] == 1 and container(found, "b")["restartCount"] == 0
+    assert container(found)["restartCount"] == 1
+    assert container(found, "b")["restartCount"] == 0
 
 
 async def test_force_deleted_pod_leaves_nothing_behind(autojump_clock: Any, cluster: World) -> None:

@@ -1,0 +1,283 @@
+"""What a node tells Prometheus: ``/metrics``, ``/metrics/cadvisor``, ``/metrics/resource``, ``/metrics/probes``.
+
+Names, labels and types are upstream's (Kubernetes docs, "Kubernetes Metrics Reference"; cAdvisor's list of metrics).
+"""
+
+from __future__ import annotations
+
+import os
+import resource as rusage
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kcore import clock
+from kcore.node.config import VERSION
+from kcore.node.exposition import Page, labels
+from kcore.node.measures import DURATION, OPERATION, Histogram
+from kcore.objects import quantity
+from kcore.runtime import ContainerStats, PodStats
+
+if TYPE_CHECKING:
+    from kcore.node.agent import Agent
+
+PAUSE = "registry.k8s.io/pause:3.10"
+_DEVICE = "/dev/vda"
+
+
+async def kubelet(agent: Agent) -> bytes:
+    """The kubelet's own metrics."""
+    page, m = Page(), agent.measures
+    page.single("kubelet_node_name", "gauge", "The node's name. The count is always 1.", 1, node=agent.name)
+    version = {"git_version": VERSION, "major": "1", "minor": VERSION.split(".")[1], "platform": "linux/amd64"}
+    text = "A metric with a constant '1' value labeled by build information."
+    page.single("kubernetes_build_info", "gauge", text, 1, **version)
+    ready = [w for w in agent.workers.values() if w.sandbox is not None and not w.stopped]
+    page.single("kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox", len(ready))
+    page.family("kubelet_running_containers", "gauge", "Number of containers currently running")
+    states: dict[str, int] = {"created": 0, "running": 0, "exited": 0}
+    for worker in agent.workers.values():
+        for run in worker.runs.values():
+            if run.current is not None:
+                states[run.current.state] += 1
+    for state, count in states.items():
+        page.sample("kubelet_running_containers", labels({"container_state": state}), count)
+    page.single("kubelet_desired_pods", "gauge", "Number of pods the kubelet is instructed to run", len(agent.workers))
+    page.family("kubelet_started_containers_total", "counter", "Cumulative number of containers started")
+    for kind, count in m.started_containers.items():
+        page.sample("kubelet_started_containers_total", labels({"container_type": kind}), count)
+    _histograms(page, agent)
+    page.family("kubelet_runtime_operations_total", "counter", "Cumulative number of runtime operations.")
+    for name, found in m.operations.items():
+        page.sample("kubelet_runtime_operations_total", labels({"operation_type": name}), found.count)
+    page.family("kubelet_runtime_operations_errors_total", "counter", "Cumulative number of runtime operation errors.")
+    for name in m.operations:
+        errors = m.operation_errors.get(name, 0)
+        page.sample("kubelet_runtime_operations_errors_total", labels({"operation_type": name}), errors)
+    page.family("kubelet_evictions", "counter", "Cumulative number of pod evictions by eviction signal")
+    for signal in ("memory.available", "nodefs.available", "pid.available"):
+        page.sample("kubelet_evictions", labels({"eviction_signal": signal}), 0)
+    page.single("kubelet_node_config_error", "gauge", "1 if a configuration error was met, 0 otherwise.", 0)
+    _certificates(page)
+    _volumes(page, agent)
+    page.family("rest_client_requests_total", "counter", "Number of HTTP requests, by status code, method, and host.")
+    for (method, code), found in m.requests.items():
+        values = {"code": code, "host": "apiserver", "method": method}
+        page.sample("rest_client_requests_total", labels(values), found.count)
+    _process(page)
+    return page.text()
+
+
+def _histograms(page: Page, agent: Agent) -> None:
+    m = agent.measures
+    rows: list[tuple[str, str, str, dict[str, Histogram]]] = [
+        ("kubelet_pod_start_duration_seconds", "From seeing a pod for the first time to its running", "", {}),
+        ("kubelet_pod_worker_duration_seconds", "Duration of one step of a pod", "operation_type", m.pod_worker),
+        ("kubelet_runtime_operations_duration_seconds", "Of runtime operations", "operation_type", m.operations),
+    ]
+    for name, help, label, found in rows:
+        page.family(name, "histogram", help)
+        if not label:
+            page.histogram(name, {}, m.pod_start)
+        for value, histogram in found.items():
+            page.histogram(name, {label: value}, histogram)
+    for name, help in (
+        ("kubelet_pleg_relist_duration_seconds", "Duration of relisting pods; this node is told of changes instead"),
+        ("kubelet_pleg_relist_interval_seconds", "Interval between relistings; this node does not relist"),
+    ):
+        page.family(name, "histogram", help)
+        page.histogram(name, {}, Histogram(DURATION))
+    name = "kubelet_cgroup_manager_duration_seconds"
+    page.family(name, "histogram", "Duration of cgroup operations; the runtime makes them, not this node")
+    page.histogram(name, {"operation_type": "update"}, Histogram(OPERATION))
+    name = "rest_client_request_duration_seconds"
+    page.family(name, "histogram", "Request latency in seconds, by verb and host.")
+    by_verb: dict[str, Histogram] = {}
+    for (method, _), histogram in m.requests.items():
+        total = by_verb.setdefault(method, Histogram(DURATION))
+        total.counts = [a + b for a, b in zip(total.counts, histogram.counts, strict=True)]
+        total.sum += histogram.sum
+    for method, histogram in by_verb.items():
+        page.histogram(name, {"host": "apiserver", "verb": method}, histogram)
+
+
+def _certificates(page: Page) -> None:
+    for name in ("client_expiration_renew_errors", "client_ttl_seconds", "server_ttl_seconds"):
+        value = 0.0 if name.endswith("errors") else float("inf")
+        kind = "counter" if name.endswith("errors") else "gauge"
+        page.single(f"kubelet_certificate_manager_{name}", kind, "Of certificates that this node renews itself", value)
+    page.single("kubelet_server_expiration_renew_errors", "counter", "Failed renewals of the serving certificate", 0)
+
+
+def _volumes(page: Page, agent: Agent) -> None:
+    m = agent.measures
+    page.family("storage_operation_duration_seconds", "histogram", "Storage operation duration")
+    for plugin, histogram in m.mounts.items():
+        values = {"migrated": "false", "operation_name": "volume_mount", "status": "success", "volume_plugin": plugin}
+        page.histogram("storage_operation_duration_seconds", values, histogram)
+    page.family("storage_operation_errors_total", "counter", "Storage operation errors")
+    for plugin, count in m.mount_errors.items():
+        values = {"operation_name": "volume_mount", "volume_plugin": plugin}
+        page.sample("storage_operation_errors_total", labels(values), count)
+    totals: dict[str, int] = {}
+    claims = []
+    for worker in agent.workers.values():
+        for spec in worker.pod["spec"].get("volumes") or ():
+            volume = worker.volumes.get(spec["name"])
+            if volume is not None:
+                totals[volume.kind] = totals.get(volume.kind, 0) + 1
+                if "persistentVolumeClaim" in spec and not worker.stopped:
+                    namespace = worker.pod["metadata"]["namespace"]
+                    claims.append((namespace, spec["persistentVolumeClaim"]["claimName"]))
+    page.family("volume_manager_total_volumes", "gauge", "Number of volumes in Volume Manager")
+    for kind, count in totals.items():
+        for state in ("actual_state_of_world", "desired_state_of_world"):
+            page.sample("volume_manager_total_volumes", labels({"plugin_name": kind, "state": state}), count)
+    size = quantity.value(agent.allocatable.get("ephemeral-storage", "100Gi"))
+    rows = {"capacity_bytes": size, "available_bytes": size, "used_bytes": 0}
+    rows |= {"inodes": size // 16384, "inodes_free": size // 16384, "inodes_used": 0}
+    for name, value in rows.items():
+        page.family(f"kubelet_volume_stats_{name}", "gauge", "Of a persistent volume claim that a pod here uses")
+        for namespace, claim in sorted(set(claims)):
+            values = {"namespace": namespace, "persistentvolumeclaim": claim}
+            page.sample(f"kubelet_volume_stats_{name}", labels(values), value)
+
+
+def _process(page: Page) -> None:
+    """Of the whole process: nodes that share one show the same."""
+    used = rusage.getrusage(rusage.RUSAGE_SELF)
+    page.single("process_cpu_seconds_total", "counter", "CPU time spent in seconds.", used.ru_utime + used.ru_stime)
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            pages = int(file.read().split()[1])
+    except OSError:
+        pages = 0
+    memory = pages * os.sysconf("SC_PAGE_SIZE")
+    page.single("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", memory)
+    import trio
+
+    tasks = trio.lowlevel.current_statistics().tasks_living
+    page.single("go_goroutines", "gauge", "Number of tasks that currently exist.", tasks)
+
+
+# --- resource --------------------------------------------------------------------------------------------------------
+
+
+async def resource(agent: Agent) -> bytes:
+    """What the gatherer of ``kubectl top`` asks for: use of CPU and memory, each with the time it was measured."""
+    page, pods = Page(), await agent.runtime.stats()
+    stamp = int(clock.now() * 1000)
+    cpu = agent.measures.node_cpu(pods) / 1e9
+    memory = sum(c.memory_working_set for p in pods for c in p.containers)
+    page.family("node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds")
+    page.sample("node_cpu_usage_seconds_total", "", cpu, stamp)
+    page.family("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes")
+    page.sample("node_memory_working_set_bytes", "", memory, stamp)
+    of_container: list[tuple[str, str, str, Callable[[ContainerStats], float]]] = [
+        (
+            "container_cpu_usage_seconds_total",
+            "counter",
+            "CPU time of the container",
+            lambda c: c.cpu_nanoseconds / 1e9,
+        ),
+        ("container_memory_working_set_bytes", "gauge", "Working set in bytes", lambda c: c.memory_working_set),
+        ("container_start_time_seconds", "gauge", "Start time since unix epoch in seconds", lambda c: c.started_at),
+    ]
+    for name, kind, help, value in of_container:
+        page.family(name, kind, help)
+        for p in pods:
+            for c in p.containers:
+                text = labels({"container": c.name, "namespace": p.namespace, "pod": p.name})
+                page.sample(name, text, value(c), stamp if kind != "gauge" or "start" not in name else 0)
+    of_pod: list[tuple[str, str, str, Callable[[PodStats], float]]] = [
+        (
+            "pod_cpu_usage_seconds_total",
+            "counter",
+            "CPU time of the pod",
+            lambda p: sum(c.cpu_nanoseconds for c in p.containers) / 1e9,
+        ),
+        (
+            "pod_memory_working_set_bytes",
+            "gauge",
+            "Working set of the pod in bytes",
+            lambda p: sum(c.memory_working_set for c in p.containers),
+        ),
+    ]
+    for name, kind, help, total in of_pod:
+        page.family(name, kind, help)
+        for p in pods:
+            page.sample(name, labels({"namespace": p.namespace, "pod": p.name}), total(p), stamp)
+    page.single("resource_scrape_error", "gauge", "1 if there was an error while getting metrics, 0 otherwise", 0)
+    return page.text()
+
+
+# --- cAdvisor --------------------------------------------------------------------------------------------------------
+
+_CONTAINER: list[tuple[str, str, Callable[[ContainerStats], float]]] = [
+    ("container_memory_working_set_bytes", "gauge", lambda c: c.memory_working_set),
+    ("container_memory_usage_bytes", "gauge", lambda c: c.memory_working_set + c.memory_cache),
+    ("container_memory_rss", "gauge", lambda c: c.memory_rss),
+    ("container_memory_cache", "gauge", lambda c: c.memory_cache),
+    ("container_memory_swap", "gauge", lambda c: 0),
+    ("container_spec_memory_limit_bytes", "gauge", lambda c: c.memory_limit),
+    ("container_start_time_seconds", "gauge", lambda c: c.started_at),
+    ("container_last_seen", "gauge", lambda c: int(c.time)),
+    ("container_cpu_cfs_periods_total", "counter", lambda c: int((c.time - c.started_at) * 10)),
+    ("container_cpu_cfs_throttled_periods_total", "counter", lambda c: 0),
+]
+_DISK: list[tuple[str, str, Callable[[ContainerStats], float]]] = [
+    ("container_fs_reads_total", "counter", lambda c: c.fs_reads),
+    ("container_fs_writes_total", "counter", lambda c: c.fs_writes),
+    ("container_fs_reads_bytes_total", "counter", lambda c: c.fs_read_bytes),
+    ("container_fs_writes_bytes_total", "counter", lambda c: c.fs_write_bytes),
+    ("container_fs_usage_bytes", "gauge", lambda c: c.fs_used),
+]
+_NETWORK: list[tuple[str, Callable[[PodStats], float]]] = [
+    ("container_network_receive_bytes_total", lambda p: p.rx_bytes),
+    ("container_network_transmit_bytes_total", lambda p: p.tx_bytes),
+    ("container_network_receive_packets_total", lambda p: p.rx_packets),
+    ("container_network_transmit_packets_total", lambda p: p.tx_packets),
+    ("container_network_receive_packets_dropped_total", lambda p: p.rx_dropped),
+    ("container_network_transmit_packets_dropped_total", lambda p: p.tx_dropped),
+]
+
+
+async def cadvisor(agent: Agent) -> bytes:
+    """What cAdvisor says of containers and of the machine."""
+    page, pods = Page(), await agent.runtime.stats()
+    containers: list[tuple[str, str, ContainerStats]] = []  # labels without and with the end, and the numbers
+    for p in pods:
+        for c in p.containers:
+            values = {"container": c.name, "id": f"/kubepods/pod{p.uid}/{c.id}", "image": c.image, "name": c.id}
+            text = labels({**values, "namespace": p.namespace, "pod": p.name})
+            containers.append((text, text[:-1], c))
+    page.family("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.")
+    for _, start, c in containers:
+        page.sample("container_cpu_usage_seconds_total", start + ',cpu="total"}', c.cpu_nanoseconds / 1e9)
+    for name, kind, value in _CONTAINER:
+        page.family(name, kind, "As cAdvisor measures it.")
+        for text, _, c in containers:
+            page.sample(name, text, value(c))
+    for name, kind, value in _DISK:
+        page.family(name, kind, "As cAdvisor measures it.")
+        for _, start, c in containers:
+            page.sample(name, f'{start},device="{_DEVICE}"}}', value(c))
+    for name, total in _NETWORK:
+        page.family(name, "counter", "Of the pod's interface.")
+        for p in pods:
+            values = {"id": f"/kubepods/pod{p.uid}", "image": PAUSE, "interface": "eth0", "name": p.sandbox_id}
+            page.sample(name, labels({**values, "namespace": p.namespace, "pod": p.name}), total(p))
+    capacity = agent.node["status"]["capacity"]
+    cores, memory = quantity.parse(capacity.get("cpu", "1")), quantity.value(capacity.get("memory", "0"))
+    page.single("machine_cpu_cores", "gauge", "Number of logical CPU cores.", float(cores))
+    page.single("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.", memory)
+    return page.text()
+
+
+async def probes(agent: Agent) -> bytes:
+    """How probes went."""
+    page = Page()
+    page.family("prober_probe_total", "counter", "Cumulative number of a probe for a container by result.")
+    names = ("probe_type", "result", "container", "namespace", "pod", "pod_uid")
+    for key, count in agent.measures.probes.items():
+        page.sample("prober_probe_total", labels(dict(zip(names, key, strict=True))), count)
+    return page.text()

@@ -1,0 +1,137 @@
+"""The kubelet's own API: what the API server, Prometheus and the metrics gatherer ask a node.
+
+One handler serves all nodes of a process: the address that was dialled (`Request.local`) says which node is meant. A
+route is a function of (agent, request, rest of the path).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from kcore.errors import ApiError, KcoreError, NotFound
+from kcore.http.messages import AnyResponse, Request, Response
+from kcore.node import logs, metrics, streams, summary
+from kcore.node.auth import Gate
+from kcore.node.pod import PodWorker
+from kcore.node.status import pod_status
+
+if TYPE_CHECKING:
+    from kcore.node.agent import Agent
+
+Route = Callable[["Agent", Request, list[str]], Awaitable[AnyResponse]]
+TEXT = "text/plain; charset=utf-8"
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class KubeletServer:
+    """Answers for the nodes it is given. `handle` is a `kcore.http.messages.Handler`."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._agents: dict[str, Agent] = {}  # by address
+
+    def add(self, agent: Agent) -> None:
+        self._agents[agent.address] = agent
+
+    def remove(self, agent: Agent) -> None:
+        self._agents.pop(agent.address, None)
+
+    async def handle(self, request: Request) -> AnyResponse:
+        agent = self._agents.get(request.local.rpartition(":")[0])
+        if agent is None or agent.dead:
+            return Response(503, b"no such node", TEXT)
+        first, *rest = request.path.strip("/").split("/")
+        path = request.path.rstrip("/")
+        route = _EXACT.get(path) or _PREFIXES.get(first)
+        refusal = await self._gate.check(agent, request, path)
+        if refusal is not None:
+            return refusal
+        if route is None:
+            return Response(404, b"404 page not found\n", TEXT)
+        try:
+            return await route(agent, request, rest)
+        except ApiError as error:
+            return Response(error.code, error.message.encode(), TEXT)
+        except KcoreError as error:
+            return Response(500, str(error).encode(), TEXT)
+
+
+def find(agent: Agent, rest: list[str], *, container: bool = True) -> tuple[PodWorker, str]:
+    """(worker, container) of ``/NAMESPACE/POD[/UID]/CONTAINER``. Raises NotFound."""
+    want = 3 if container else 2
+    if len(rest) not in (want, want + 1):
+        raise NotFound("not a path of this kubelet")
+    namespace, name = rest[0], rest[1]
+    worker = agent.find(namespace, name, rest[2] if len(rest) > want else "")
+    if worker is None:
+        raise NotFound(f'pod "{name}" not found')
+    return worker, rest[-1] if container else ""
+
+
+async def _healthz(agent: Agent, request: Request, rest: list[str]) -> Response:
+    return Response(200, b"ok", TEXT)
+
+
+async def _pods(agent: Agent, request: Request, rest: list[str]) -> Response:
+    items = [{**w.pod, "status": pod_status(w)} for w in agent.workers.values()]
+    body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+    return Response(200, json.dumps(body).encode())
+
+
+async def _logs(agent: Agent, request: Request, rest: list[str]) -> AnyResponse:
+    worker, name = find(agent, rest)
+    return await logs.respond(worker, name, request)
+
+
+async def _exec(agent: Agent, request: Request, rest: list[str]) -> AnyResponse:
+    worker, name = find(agent, rest)
+    return streams.exec(worker, name, request)
+
+
+async def _attach(agent: Agent, request: Request, rest: list[str]) -> AnyResponse:
+    worker, name = find(agent, rest)
+    return streams.attach(worker, name, request)
+
+
+async def _run(agent: Agent, request: Request, rest: list[str]) -> AnyResponse:
+    worker, name = find(agent, rest)
+    return await streams.run(worker, name, request)
+
+
+async def _port_forward(agent: Agent, request: Request, rest: list[str]) -> AnyResponse:
+    worker, _ = find(agent, rest, container=False)
+    return streams.port_forward(worker, request)
+
+
+async def _summary(agent: Agent, request: Request, rest: list[str]) -> Response:
+    return Response(200, json.dumps(await summary.summary(agent)).encode())
+
+
+def _metrics(render: Callable[[Agent], Awaitable[bytes]]) -> Route:
+    async def respond(agent: Agent, request: Request, rest: list[str]) -> Response:
+        return Response(200, await render(agent), EXPOSITION)
+
+    return respond
+
+
+_EXACT: dict[str, Route] = {
+    "/healthz": _healthz,
+    "/healthz/ping": _healthz,
+    "/healthz/syncloop": _healthz,
+    "/pods": _pods,
+    "/runningpods": _pods,
+    "/stats/summary": _summary,
+    "/metrics": _metrics(metrics.kubelet),
+    "/metrics/cadvisor": _metrics(metrics.cadvisor),
+    "/metrics/resource": _metrics(metrics.resource),
+    "/metrics/probes": _metrics(metrics.probes),
+}
+_PREFIXES: dict[str, Route] = {
+    "containerLogs": _logs,
+    "exec": _exec,
+    "attach": _attach,
+    "run": _run,
+    "portForward": _port_forward,
+}
