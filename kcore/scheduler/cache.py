@@ -91,6 +91,7 @@ class Cache:
             if not self._bound:
                 self._added = trio.Event()
                 await self._added.wait()
+                continue  # the pod may have been seen bound before this task had its turn
             key, since = next(iter(self._bound.items()))
             if since + EXPIRY <= trio.current_time():
                 self.forget(self._placed[key])
