@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 import attrs
 import trio
@@ -80,6 +81,26 @@ async def take(batches: AsyncIterator[list[Event]], count: int) -> list[Event]:
     return events
 
 
+@asynccontextmanager
+async def recorded(store: Store) -> AsyncIterator[Model]:
+    """All that happens to an empty store in the block, as a watch tells it: complete when the block has been left."""
+    model = Model()
+
+    async def record(task_status: trio.TaskStatus[None]) -> None:
+        async with store.watch("", 1) as batches:
+            task_status.started()
+            async for batch in batches:
+                model.replay(batch)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(record)
+        yield model
+        with trio.fail_after(60):
+            while model.revision < store.revision:
+                await trio.lowlevel.checkpoint()
+        nursery.cancel_scope.cancel()
+
+
 async def write(store: Store, prefix: str, count: int, tasks: int = 32) -> None:
     """Put `count` keys from many tasks."""
 
@@ -121,25 +142,29 @@ async def check_sequentially(store: Store, seed: int, steps: int = 300) -> None:
 
 async def check_reads_of_the_past(store: Store, readers: int = 4, writes: int = 400) -> None:
     """Pages and watches of random revisions, while others write and compact: right, or Compacted."""
-    model, pages = Model(), []
+    pages: list[tuple[str, Range]] = []
     events: list[Event] = []
 
     async def put(first: int) -> None:
-        for n in range(first, writes, 8):
+        n = first
+        while n < writes or len(pages) < 10:  # on a busy machine most reads come too late at first
             await store.put(KEYS[n % len(KEYS)], b"%d" % n)
             if n % 5 == 0:
                 await store.delete(KEYS[(n * 7) % len(KEYS)])
+            n += 8
 
-    async def compact() -> None:
+    async def compact(choose: random.Random) -> None:
         while True:
             await store.put("/compact", b"")
-            if store.revision - 20 > store.compacted:
-                await store.compact(store.revision - 20)
+            keep = choose.choice([1, 10, 50, 200])
+            if store.revision - keep > store.compacted:
+                await store.compact(store.revision - keep)
 
     async def read(choose: random.Random) -> None:
         while True:
             await trio.lowlevel.checkpoint()
-            at, prefix = choose.randint(store.compacted, store.revision), choose.choice(PREFIXES)
+            at = min(store.compacted + choose.choice([0, 0, 1, 5, 50]), store.revision)  # about to be compacted
+            prefix = choose.choice(PREFIXES)
             try:
                 if at and choose.random() < 0.5:
                     pages.append((prefix, await store.range(prefix, limit=5, revision=at)))
@@ -149,17 +174,14 @@ async def check_reads_of_the_past(store: Store, readers: int = 4, writes: int = 
             except Compacted:
                 pass
 
-    async with store.watch("") as batches:
-        async with trio.open_nursery() as others:
-            others.start_soon(compact)
-            for n in range(readers):
-                others.start_soon(read, random.Random(n))
-            async with trio.open_nursery() as writers:
-                for first in range(8):
-                    writers.start_soon(put, first)
-            others.cancel_scope.cancel()
-        model.replay(await take(batches, store.revision))
-    assert pages
+    async with recorded(store) as model, trio.open_nursery() as others:
+        others.start_soon(compact, random.Random(-1))
+        for n in range(readers):
+            others.start_soon(read, random.Random(n))
+        async with trio.open_nursery() as writers:
+            for first in range(8):
+                writers.start_soon(put, first)
+        others.cancel_scope.cancel()
     for prefix, page in pages:
         assert page == model.range(prefix, limit=5, revision=page.revision)
     for event in events:
@@ -218,12 +240,9 @@ async def check_concurrently(store: Store, seed: int, tasks: int = 16, steps: in
                 seen.append(Seen(earliest, store.revision, key, error.expected, error.current))
                 known[key] = error.current
 
-    async with store.watch("", store.revision + 1) as batches:
-        async with trio.open_nursery() as nursery:
-            for task in range(tasks):
-                nursery.start_soon(work, task)
-        model = Model()
-        model.replay(await take(batches, store.revision))
+    async with recorded(store) as model, trio.open_nursery() as nursery:
+        for task in range(tasks):
+            nursery.start_soon(work, task)
     assert len(acknowledged) + len(deleted) == model.revision
     for written in acknowledged:
         assert model.events[written.mod_revision - 1].current == written
