@@ -73,11 +73,10 @@ def _client(path: str, client: Object) -> Iterator[Cause]:
     url, service = client.get("url"), client.get("service")
     if (url is None) == (service is None):
         yield fields.required(path, _ONE_TARGET)
-    elif url is not None:
-        if not url.startswith("https://"):
-            why = "'https' is the only allowed URL scheme; desired format: https://host[/path]"
-            yield fields.invalid(f"{path}.url", url, why)
-    else:
+    elif url is not None and not url.startswith("https://"):
+        why = "'https' is the only allowed URL scheme; desired format: https://host[/path]"
+        yield fields.invalid(f"{path}.url", url, why)
+    elif service is not None:
         for name in ("name", "namespace"):
             if not service.get(name):
                 yield fields.required(f"{path}.service.{name}", f"service {name} is required")
