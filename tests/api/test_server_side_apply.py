@@ -6,11 +6,14 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from kcore_kinds import bundle
 
 from kcore.api import typed
 from kcore.api.codec import json
 from kcore.api.patch import apply as ssa
+from kcore.api.patch import fieldset
 from kcore.api.schema import Schema
 from kcore.errors import ApiError, BadRequest, Conflict
 
@@ -459,3 +462,57 @@ def test_what_cannot_be_merged_is_refused(obj: Object, problem: str) -> None:
         Server(DEPLOYMENT, "apps/v1").apply("m", obj)
     where = "failed to create typed patch object (/x; apps/v1, Kind=Deployment): "
     assert (e.value.code, e.value.message) == (500, where + problem)
+
+
+# --- any history ---------------------------------------------------------------------------------
+
+WORDS = st.sampled_from("xyz")
+# empty lists hold nothing, so they come and go: none here
+SPECS = st.fixed_dictionaries(
+    {},
+    optional={
+        "m": st.dictionaries(WORDS, WORDS, max_size=2),
+        "am": st.dictionaries(WORDS, WORDS, max_size=2),
+        "l": st.lists(
+            st.fixed_dictionaries({"k": WORDS}, optional={"v": st.integers(0, 2)}),
+            min_size=1,
+            max_size=3,
+            unique_by=lambda i: i["k"],
+        ),
+        "st": st.lists(WORDS, min_size=1, max_size=3, unique=True),
+        "at": st.lists(WORDS, max_size=2),
+    },
+)
+WRITES = st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), SPECS, st.booleans()), min_size=1, max_size=6)
+
+
+def contains(value: Any, part: Any) -> bool:
+    if isinstance(part, dict):
+        return isinstance(value, dict) and all(k in value and contains(value[k], v) for k, v in part.items())
+    if isinstance(part, list):
+        return isinstance(value, list) and all(any(contains(v, p) for v in value) for p in part)
+    return bool(value == part)
+
+
+@given(WRITES)
+def test_after_any_history_of_writes(writes: list[tuple[str, Object, bool]]) -> None:
+    """What was applied is there, all that is held exists, and applying again changes nothing."""
+    server = Server(CUSTOM, "ex.com/v1")
+    for manager, spec, applies in writes:
+        wanted = custom(**spec)
+        if not applies:
+            server.update(manager, {**wanted, "metadata": {"name": "w", **((server.obj or {}).get("metadata") or {})}})
+        else:
+            server.apply(manager, wanted, force=True)
+            assert server.obj is not None
+            filled = {k: v for k, v in spec.items() if v not in ({}, [])}
+            assert contains(server.obj.get("spec") or {}, filled)
+            before = copy.deepcopy(server.obj)
+            if server.fields():  # an object that nobody holds anything of is claimed first
+                assert server.apply(manager, wanted) == before
+    assert server.obj is not None
+    there, _ = fieldset.compare({}, server.obj, CUSTOM)
+    for fields in server.fields().values():
+        spec_fields = {k: v for k, v in fields.items() if k == "f:spec"}
+        leaves = {p for p in fieldset.paths(spec_fields) if p[-1][:2] in ("k:", "v:") or len(p) == 3}
+        assert leaves <= set(fieldset.paths(there))

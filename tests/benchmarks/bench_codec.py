@@ -91,22 +91,22 @@ def decode_and_check(body: bytes, schema: Any, kind: str) -> Any:
 
 
 def main() -> None:
-    for name, obj, definition in (
-        ("pod", POD, "io.k8s.api.core.v1.Pod"),
-        ("deployment", DEPLOYMENT, "io.k8s.api.apps.v1.Deployment"),
-    ):
-        schema = bundle.schema(definition)
-        body, wire, text = json.encode(obj), protobuf.encode(obj), yaml.encode(obj)
-        kind: str = obj["kind"]
-        print(f"--- {name}: {len(body)} bytes of JSON, {len(wire)} of protobuf")
-        measure("json decode", lambda: json.decode(body))
-        measure("json decode, duplicates, type, metadata", lambda: decode_and_check(body, schema, kind))
-        measure("json encode", lambda: json.encode(obj))
-        measure("protobuf decode", lambda: protobuf.decode(wire))
-        measure("protobuf encode", lambda: protobuf.encode(obj))
-        measure("yaml decode", lambda: yaml.decode(text), 50)
+    for obj, definition in ((POD, "io.k8s.api.core.v1.Pod"), (DEPLOYMENT, "io.k8s.api.apps.v1.Deployment")):
+        schema, body = bundle.schema(definition), json.encode(obj)
+        codecs(body, schema, obj)
         patches(body, schema, obj)
         managed(body, schema, obj)
+
+
+def codecs(body: bytes, schema: Any, obj: Any) -> None:
+    wire, text = protobuf.encode(obj), yaml.encode(obj)
+    print(f"--- {obj['kind']}: {len(body)} bytes of JSON, {len(wire)} of protobuf")
+    measure("json decode", lambda: json.decode(body))
+    measure("json decode, duplicates, type, metadata", lambda: decode_and_check(body, schema, obj["kind"]))
+    measure("json encode", lambda: json.encode(obj))
+    measure("protobuf decode", lambda: protobuf.decode(wire))
+    measure("protobuf encode", lambda: protobuf.encode(obj))
+    measure("yaml decode", lambda: yaml.decode(text), 50)
 
 
 def patches(body: bytes, schema: Any, obj: Any) -> None:
