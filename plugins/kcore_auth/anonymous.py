@@ -1,0 +1,34 @@
+"""The two plugins without a memory: everybody is somebody, and everybody may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from kcore.api.auth import ANONYMOUS, Attributes, Decision, User
+from kcore.http.messages import Request
+from kcore.registry import Context, NoConfig
+
+_ALLOWED = Decision(True)
+
+
+class Anonymous:
+    """Comes last: a request that shows no credentials is nobody's. One that shows bad ones is not its business."""
+
+    async def authenticate(self, request: Request) -> User | None:
+        return None if "authorization" in request.headers else ANONYMOUS
+
+
+class AlwaysAllow:
+    async def authorize(self, attributes: Attributes) -> Decision:
+        return _ALLOWED
+
+
+@asynccontextmanager
+async def open_anonymous(context: Context, config: NoConfig) -> AsyncIterator[Anonymous]:
+    yield Anonymous()
+
+
+@asynccontextmanager
+async def open_always_allow(context: Context, config: NoConfig) -> AsyncIterator[AlwaysAllow]:
+    yield AlwaysAllow()

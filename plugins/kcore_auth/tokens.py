@@ -1,0 +1,58 @@
+"""Fixed bearer tokens from a file, as kube-apiserver's --token-auth-file has them."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from kcore.api.auth import User
+from kcore.errors import ConfigError
+from kcore.http.messages import Request
+from kcore.registry import Context
+from kcore_auth import TokensConfig
+
+
+def bearer(request: Request) -> str:
+    """The bearer token of a request; "" if it shows none."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+class Tokens:
+    """By digest, so that the time of a look-up tells nothing about a token."""
+
+    def __init__(self, users: dict[bytes, User]):
+        self._users = users
+
+    async def authenticate(self, request: Request) -> User | None:
+        token = bearer(request)
+        return self._users.get(_digest(token)) if token else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("latin-1", "replace")).digest()
+
+
+def load(path: Path) -> dict[bytes, User]:
+    """The users by the digest of their token. Raises ConfigError."""
+    users: dict[bytes, User] = {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            for number, row in enumerate(csv.reader(file, skipinitialspace=True), 1):
+                if not row or row[0].startswith("#"):
+                    continue
+                if len(row) < 3 or not row[0] or not row[1]:
+                    raise ConfigError([f'{path}:{number}: must be token,user,uid or token,user,uid,"group1,group2"'])
+                groups = tuple(g.strip() for g in row[3].split(",") if g.strip()) if len(row) > 3 else ()
+                users[_digest(row[0])] = User(row[1], groups, row[2])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError([f"{path}: the token file cannot be read: {error}"]) from error
+    return users
+
+
+@asynccontextmanager
+async def open_tokens(context: Context, config: TokensConfig) -> AsyncIterator[Tokens]:
+    yield Tokens(load(Path(config.file)))
