@@ -38,6 +38,17 @@ def providers() -> list[Provider[Controller]]:
         _lazy("replicationcontroller", "replicas:ReplicationControllerController", "ReplicationControllers"),
         _lazy("daemonset", "daemonset:DaemonSetController", "DaemonSets"),
         _lazy("statefulset", "statefulset:StatefulSetController", "StatefulSets"),
+        _lazy("job", "job:JobController", "Jobs"),
+        _lazy("ttl-after-finished", "ttl:TTLAfterFinishedController", "Deleting finished Jobs"),
+        _lazy("cronjob", "cronjob:CronJobController", "CronJobs"),
+        _lazy("disruption", "disruption:DisruptionController", "The status of PodDisruptionBudgets"),
+        _lazy("resourcequota", "quota:ResourceQuotaController", "What ResourceQuotas count"),
+        _lazy("clusterrole-aggregation", "aggregation:AggregationController", "ClusterRoles made of others"),
+        _lazy("horizontalpodautoscaling", "autoscaler:AutoscalerController", "HorizontalPodAutoscalers"),
+        _lazy("persistentvolume-binder", "volumes:VolumeController", "Binding claims, making volumes", VolumeConfig),
+        _lazy("persistentvolumeclaim-protection", "protection:ClaimProtection", "Claims that pods use stay"),
+        _lazy("persistentvolume-protection", "protection:VolumeProtection", "Volumes that are bound stay"),
+        _lazy("certificatesigningrequest", "certificates:SigningController", "Approves and signs certificates"),
         _lazy("endpointslice", "endpointslice:EndpointSliceController", "EndpointSlices of services"),
         _lazy("endpointslicemirroring", "mirroring:MirroringController", "EndpointSlices of custom Endpoints"),
         _lazy("endpoints", "endpoints:EndpointsController", "Endpoints of services"),
@@ -65,3 +76,17 @@ class PodGCConfig:
 
     threshold: int = 12500
     """How many finished pods may exist (--terminated-pod-gc-threshold); 0 or less: any number."""
+
+
+@attrs.frozen
+class VolumeConfig:
+    """The default StorageClass and its volumes, which the fake runtime backs."""
+
+    default_class: str = "standard"
+    """The name of the default StorageClass that is made if there is none; "" makes none."""
+    provisioner: str = "kcore.dev/fake"
+    """The provisioner that volumes are made for."""
+    binding_mode: str = attrs.field(
+        default="WaitForFirstConsumer", validator=attrs.validators.in_(("WaitForFirstConsumer", "Immediate"))
+    )
+    """volumeBindingMode of the default class."""

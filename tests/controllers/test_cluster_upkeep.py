@@ -251,7 +251,7 @@ async def test_a_node_that_comes_back_in_time_keeps_its_pods(cluster: Start, aut
 async def test_nobody_is_evicted_when_all_nodes_are_silent(cluster: Start, autojump_clock: MockClock) -> None:
     async with cluster("replicaset", "nodelifecycle", "taint-eviction") as c:
         await c.client.create(REPLICASETS, replicaset(replicas=3))
-        await c.settle(60)
+        await c.settle(65)
         for name in ("node-1", "node-2", "node-3"):
             await c.stop_node(name)
         await c.settle(3600)
