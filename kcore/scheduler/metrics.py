@@ -22,12 +22,12 @@ class SchedulerMetrics:
         self._attempts = metrics.counter(
             "scheduler_schedule_attempts",
             "Number of attempts to schedule pods, by the result.",
-            ("result", "profile"),
+            ("profile", "result"),
         )
         self._attempt_seconds = metrics.histogram(
             "scheduler_scheduling_attempt_duration_seconds",
             "Scheduling attempt latency in seconds (scheduling algorithm + binding)",
-            ("result", "profile"),
+            ("profile", "result"),
             buckets=seconds,
         )
         self.algorithm_seconds = metrics.histogram(
@@ -49,13 +49,13 @@ class SchedulerMetrics:
         self._points = metrics.histogram(
             "scheduler_framework_extension_point_duration_seconds",
             "Latency for running all plugins of a specific extension point.",
-            ("extension_point", "status", "profile"),
+            ("extension_point", "profile", "status"),
             buckets=_exponential(0.0001, 2, 12),
         )
         self._incoming = metrics.counter(
             "scheduler_queue_incoming_pods",
             "Number of pods added to scheduling queues by event and queue type.",
-            ("queue", "event"),
+            ("event", "queue"),
         )
         self._pending = metrics.gauge(
             "scheduler_pending_pods", "Number of pending pods, by the queue type.", ("queue",)
@@ -82,14 +82,16 @@ class SchedulerMetrics:
             ("plugin", "point"),
         )
         # One child for each combination that occurs; there are only a few dozen.
-        self._attempt = lru_cache(None)(lambda r, p: (self._attempts.labels(r, p), self._attempt_seconds.labels(r, p)))
+        self._attempt = lru_cache(None)(
+            lambda *labels: (self._attempts.labels(*labels), self._attempt_seconds.labels(*labels))
+        )
         self._point = lru_cache(None)(self._points.labels)
         self._sli = lru_cache(None)(self._sli_seconds.labels)
         self._enter = lru_cache(None)(self._incoming.labels)
 
     def attempted(self, result: str, profile: str, seconds: float) -> None:
         """`result` is scheduled, unschedulable or error."""
-        counter, histogram = self._attempt(result, profile)
+        counter, histogram = self._attempt(profile, result)
         counter.inc()
         histogram.observe(seconds)
 
@@ -101,12 +103,12 @@ class SchedulerMetrics:
         """For `kcore.scheduler.cycle.schedule`."""
 
         def observe(point: str, success: bool, seconds: float) -> None:
-            self._point(point, "Success" if success else "Unschedulable", profile).observe(seconds)
+            self._point(point, profile, "Success" if success else "Unschedulable").observe(seconds)
 
         return observe
 
     def incoming(self, event: str, queue: str) -> None:
-        self._enter(queue, event).inc()
+        self._enter(event, queue).inc()
 
     def policy_failed(self, policy: str, point: str) -> None:
         self._failures.labels(policy, point).inc()

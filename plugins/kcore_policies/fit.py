@@ -80,12 +80,12 @@ class NodeResourcesFit(Policy):
         """The score of one resource on every node, in whole points. (Division of floats is several times as fast as
         that of integers, and exact enough to round the same way up to 2**46 units.)"""
         if self._config.strategy == "LeastAllocated":
-            scores = np.floor((allocatable - used) * 100 / allocatable)
+            scores = np.floor((allocatable - used) * 100.0 / allocatable)
             return np.asarray(np.maximum(scores, 0.0, out=scores))
-        share = np.floor(used * 100 / allocatable)
+        share: Floats = np.floor(used * 100.0 / allocatable)
         if self._config.strategy == "MostAllocated":
             return np.where(share > 100.0, 0.0, share)
-        return np.floor(np.interp(share, self._shape[0], self._shape[1]))
+        return np.asarray(np.floor(np.interp(share, self._shape[0], self._shape[1])))
 
     def _asked(self, pod: PodInfo, nodes: NodeTable) -> list[int]:
         """The columns of what the pod asks for, in the order in which the table knows them; `pods` comes first."""

@@ -217,7 +217,7 @@ class VolumeBinding(Policy):
 
     def _claim_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
-        if obj is not None and (event := self._waiting.pop(meta.key(obj), None)):
+        if obj is not None and (event := self._waiting.pop(meta.key(obj), None)) is not None:
             event.set()
 
     def _claim(self, key: str) -> Object | None:

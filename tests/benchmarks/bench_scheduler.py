@@ -119,8 +119,6 @@ async def cycles(n: int, count: int, make: Callable[[str], Object]) -> tuple[flo
         for policy in profile.policies:
             if policy in profile.filters or policy in [s[0] for s in profile.scorers]:
                 each[policy.name] = timed(partial(both, policy, info, table))
-                    lambda policy=policy: (policy.filter(info, table), policy.score(info, table))
-                )
     return total, each
 
 

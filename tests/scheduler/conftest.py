@@ -1,0 +1,48 @@
+"""What the scheduler's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import kcore_policies
+import pytest
+from kcore_scheduler.lists import WEIGHTS
+
+from kcore import clock
+from kcore.registry import Provider
+from kcore.scheduler.policy import Policy
+from kcore.scheduler.profile import Weighted
+from kcore.testing import TestContext
+from kcore.testing.client import MemoryClient
+
+PROVIDERS: dict[str, Provider[Policy]] = {p.name: p for p in kcore_policies.kcore_policy()}
+
+Opener = Callable[..., Any]
+
+
+@pytest.fixture
+def client() -> MemoryClient:
+    return MemoryClient()
+
+
+@pytest.fixture
+async def open_policy(tmp_path: Path) -> AsyncIterator[Opener]:
+    """``await open_policy("NodeAffinity", added_affinity={...})``"""
+    async with AsyncExitStack() as stack:
+
+        async def open_one(name: str, **settings: Any) -> Policy:
+            provider = PROVIDERS[name]
+            context = TestContext(tmp_path)
+            return await stack.enter_async_context(provider.open(context, provider.config(**settings)))
+
+        yield open_one
+
+
+@pytest.fixture
+async def default_policies(open_policy: Opener) -> list[Weighted]:
+    """Kubernetes' own, with their weights; wall time follows trio's clock."""
+    clock.use_virtual()
+    return [Weighted(await open_policy(name), weight) for name, weight in WEIGHTS.items()]
