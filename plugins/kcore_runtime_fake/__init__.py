@@ -47,8 +47,12 @@ async def open_fake(context: Context, config: FakeConfig) -> AsyncIterator[Runti
     from kcore_runtime_fake.engine import FakeRuntime
 
     async with trio.open_nursery() as nursery:
-        yield FakeRuntime(config, nursery, context.cluster.pod_cidr, context.log)
-        nursery.cancel_scope.cancel()
+        engine = FakeRuntime(config, nursery, context.cluster.pod_cidr, context.log)
+        try:
+            yield engine
+        finally:
+            engine.close()
+            nursery.cancel_scope.cancel()
 
 
 @hookimpl

@@ -59,7 +59,7 @@ class FakeRuntime:
         self.default = Behaviour(cpu=curve(config.cpu), memory=curve(config.memory))
         self.ports_moved: dict[int, int] = {}  # ports below 1024 that had to be served elsewhere
         self.claims: dict[str, Directory] = {}
-        self._kept: dict[str, FakeNode] = {}  # nodes that were closed without being killed
+        self._nodes: dict[str, FakeNode] = {}  # those that were closed without being killed, too
         self._serial = 0
         nursery.start_soon(self.timers.run)
 
@@ -72,11 +72,16 @@ class FakeRuntime:
         return f"{image.split('@')[0].split(':')[0]}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"
 
     async def node(self, setup: NodeSetup, on_event: OnEvent) -> FakeNode:
-        node = self._kept.pop(setup.name, None)
+        node = self._nodes.get(setup.name)
         if node is None:
-            node = FakeNode(self, setup, setup.pod_cidr or self._pod_cidr)
+            node = self._nodes[setup.name] = FakeNode(self, setup, setup.pod_cidr or self._pod_cidr)
         node.setup, node.on_event = setup, on_event
         return node
+
+    def close(self) -> None:
+        """Nothing listens any more."""
+        for node in self._nodes.values():
+            node.power_off()
 
 
 class FakeNode:
@@ -248,13 +253,16 @@ class FakeNode:
     async def close(self, *, kill: bool) -> None:
         self.on_event = None
         if kill:
-            for sandbox in self._sandboxes.values():
-                sandbox.forget()
-            self._sandboxes.clear()
-            self._containers.clear()
-            self._volumes = {k: v for k, v in self._volumes.items() if not k[0]}
-        else:
-            self.engine._kept[self.setup.name] = self
+            self.power_off()
+
+    def power_off(self) -> None:
+        """All pods and their sockets are gone, and nobody is told."""
+        self.on_event = None
+        for sandbox in self._sandboxes.values():
+            sandbox.forget()
+        self._sandboxes.clear()
+        self._containers.clear()
+        self._volumes = {k: v for k, v in self._volumes.items() if not k[0]}
 
     def _sandbox(self, id: str) -> FakeSandbox:
         try:
