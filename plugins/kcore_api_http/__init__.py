@@ -14,6 +14,24 @@ from kcore.registry import Context, Provider
 __all__ = ["Config", "kcore_api"]
 
 
+ADMISSION = (
+    "NamespaceLifecycle",
+    "LimitRanger",
+    "ServiceAccount",
+    "TaintNodesByCondition",
+    "Priority",
+    "DefaultTolerationSeconds",
+    "DefaultStorageClass",
+    "StorageObjectInUseProtection",
+    "RuntimeClass",
+    "CertificateRequester",
+    "CertificateSubjectRestriction",
+    "DefaultIngressClass",
+    "RBACEscalation",
+)
+"""Upstream's default plugins that are here, in upstream's order."""
+
+
 @attrs.frozen
 class Config:
     """``[api]`` with ``use = "http"``. An entry of a list is a plugin's name; its own settings stand in `settings`."""
@@ -30,9 +48,9 @@ class Config:
     """Who is asking: tried in this order."""
     authorization: list[str] = attrs.field(factory=lambda: ["node", "rbac"])
     """May they: asked in this order until one has an opinion."""
-    admission: list[str] = attrs.Factory(list)
+    admission: list[str] = attrs.field(factory=lambda: list(ADMISSION))
     """What sees every write, in this order."""
-    routes: list[str] = attrs.field(factory=lambda: ["reviews"])
+    routes: list[str] = attrs.field(factory=lambda: ["reviews", "nodes", "metrics"])
     """What answers requests that the store does not."""
     settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
     """Settings of the plugins above, by name."""
