@@ -22,6 +22,7 @@ PLUGINS = {
     "LimitRanger": ("limits", "Requests and limits as the namespace's LimitRanges say"),
     "ServiceAccount": ("accounts", "Pods run as a service account and get its token"),
     "TaintNodesByCondition": ("nodes", "A new node takes no pods before it is ready"),
+    "PodSecurity": ("podsecurity", "Pods keep to the Pod Security Standard that their namespace's labels name"),
     "Priority": ("priority", "Pods get the number behind their priority class"),
     "DefaultTolerationSeconds": ("nodes", "Pods stay five minutes on a node that does not answer"),
     "DefaultStorageClass": ("storage", "Claims that name no storage class get the default one"),

@@ -22,6 +22,8 @@ class SecretStrategy(Builtin):
 
 
 class LimitRangeStrategy(Builtin):
+    allow_create_on_update = True
+
     def fill(self, obj: Object) -> None:
         for item in obj["spec"].get("limits") or ():
             if item.get("type") != "Container":
@@ -44,3 +46,4 @@ class ResourceQuotaStrategy(Builtin):
 
 class ServiceAccountStrategy(Builtin):
     returns_deleted = True
+    allow_unconditional_update = False

@@ -55,6 +55,8 @@ class Group:
         status: bool = False,
         generation: bool = False,
         names: NameRule = dns_subdomain,
+        upsert: bool = False,
+        blind: bool = True,
         scale: ScalePaths | None = None,
         subresources: tuple[Subresource, ...] = (),
         strategy: Builtin | None = None,
@@ -65,12 +67,15 @@ class Group:
         """Declare a resource. `hash` is the storage version hash, `short` its short names, separated by blanks.
 
         `status`, `generation` and `names` complete the strategy: has it the subresource, does it count generations,
-        and the rule for names.
+        and the rule for names; `upsert` lets a PUT create what is not there, and without `blind` a PUT must name the
+        version that it changes.
         """
         definition = f"io.k8s.{self._package}.{kind}"
         rules = strategy or Builtin()
         rules.definition = definition
         rules.has_status, rules.has_generation, rules.names = status, generation, names
+        rules.allow_create_on_update = upsert or rules.allow_create_on_update
+        rules.allow_unconditional_update = blind and rules.allow_unconditional_update
         subs = list(subresources)
         if status:
             subs.append(Subresource("status", kind, STATUS, namespaced=namespaced))

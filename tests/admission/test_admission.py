@@ -243,3 +243,52 @@ async def test_a_certificate_request_says_who_asked(plugin):
         found = await admitted(opened, create(csr, *kind, namespaced=False))
     assert found["spec"]["username"] == "alice"
     assert found["spec"]["groups"] == ["dev", "system:authenticated"]
+
+
+async def test_a_pod_that_violates_the_standard_of_its_namespace_is_refused(plugin, api):
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})
+    async with plugin("PodSecurity") as opened:
+        with pytest.raises(errors.Forbidden) as refused:
+            await admitted(opened, create(POD))
+    assert refused.value.message == (
+        'pods "web" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false '
+        '(container "c" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities '
+        '(container "c" must set securityContext.capabilities.drop=["ALL"]), runAsNonRoot != true (pod or container '
+        '"c" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container "c" must set '
+        'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'
+    )
+
+
+async def test_a_pod_that_keeps_to_the_standard_is_let_in(plugin, api):
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})
+    pod = copy.deepcopy(POD)
+    pod["spec"]["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod["spec"]["containers"][0]["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    async with plugin("PodSecurity") as opened:
+        await admitted(opened, create(pod))
+
+
+async def test_workloads_are_warned_about_pods_that_will_be_refused(plugin, api):
+    label = {"pod-security.kubernetes.io/warn": "baseline"}
+    await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})
+    template = {"spec": {**POD["spec"], "hostNetwork": True, "volumes": [{"name": "h", "hostPath": {"path": "/"}}]}}
+    async with plugin("PodSecurity") as opened:
+        request = create({"metadata": {"name": "d"}, "spec": {"template": template}}, "deployments", "D", "apps")
+        await admitted(opened, request)
+    assert request.warnings == [
+        'would violate PodSecurity "baseline:latest": host namespaces (hostNetwork=true), hostPath volumes '
+        '(volume "h")'
+    ]
+
+
+async def test_what_was_created_a_moment_ago_is_seen(plugin, api):
+    async with plugin("DefaultStorageClass") as opened:
+        mark = {"storageclass.kubernetes.io/is-default-class": "true"}
+        await api.create(STORAGECLASSES, {"metadata": {"name": "fast", "annotations": mark}})
+        claim = create({"metadata": {"name": "c"}, "spec": {}}, "persistentvolumeclaims", "PersistentVolumeClaim")
+        assert (await admitted(opened, claim))["spec"]["storageClassName"] == "fast"

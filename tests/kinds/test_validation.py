@@ -111,7 +111,8 @@ def test_the_smallest_useful_objects_are_accepted(created):
                 (
                     "Invalid",
                     "spec.containers[0].ports[1].name",
-                    'Invalid value: "Bad_Name": must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)',
+                    'Invalid value: "Bad_Name": must contain only alpha-numeric characters (a-z, 0-9), '
+                    "and hyphens (-)",
                 ),
             ],
         ),

@@ -63,6 +63,10 @@ RULES = {
     "admissionregistration.v1.ValidatingWebhookConfiguration": ("webhooks", "webhooks"),
     "admissionregistration.v1.MutatingWebhookConfiguration": ("webhooks", "webhooks"),
     "admissionregistration.v1.ValidatingAdmissionPolicyBinding": ("webhooks", "policy_binding"),
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition": (
+        "definitions",
+        "definition",
+    ),
     "io.k8s.kube-aggregator.pkg.apis.apiregistration.v1.APIService": ("cluster", "api_service"),
 }
 
