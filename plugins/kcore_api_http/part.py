@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from kcore.api.auth import User
+from kcore.api.auth import Attributes, Decision, User
 from kcore.http.limits import Limits
 from kcore.http.listen import bound, listen
 from kcore.http.server import serve
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from kcore_api_http import Config
 
 ADMIN, ADMIN_GROUP = "kubernetes-admin", "system:masters"
+_ALLOWED, _NO_OPINION = Decision(True), Decision(None)
 _SELF = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 
@@ -86,7 +87,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
             gather_kinds(context, config),
             cluster=context.cluster,
             authenticators=[],
-            authorizers=[],
+            authorizers=[Masters()],
             admission=[],
             routes=[],
             metrics=context.metrics,
@@ -108,6 +109,16 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
         yield part
+
+
+class Masters:
+    """The group system:masters may do everything, whatever else is configured: as upstream, it is always asked first.
+
+    Without it the plugins inside the API could not read what they decide by.
+    """
+
+    async def authorize(self, attributes: Attributes) -> Decision:
+        return _ALLOWED if ADMIN_GROUP in attributes.user.groups else _NO_OPINION
 
 
 @asynccontextmanager

@@ -1,7 +1,8 @@
 """Who is asking, and may they: authentication, authorization and the API's questions about both.
 
 Authenticators ``certificate``, ``tokens``, ``serviceaccount``, ``anonymous``; authorizers ``node``, ``rbac``,
-``always-allow``; routes ``reviews``; admission ``RBACEscalation``. Each stands in the module that its opener names.
+``always-allow``; routes ``reviews``; admission ``RBACEscalation``, ``NodeRestriction``. Each stands in the module
+that its opener names.
 """
 
 from __future__ import annotations
@@ -78,4 +79,9 @@ def kcore_route() -> Iterable[Provider[Any]]:
 
 @hookimpl
 def kcore_admission() -> Iterable[Provider[Any]]:
-    return [Provider("RBACEscalation", _open("escalation", "open_escalation"), help="Nobody grants what he lacks")]
+    return [
+        Provider("RBACEscalation", _open("escalation", "open_escalation"), help="Nobody grants what he lacks"),
+        Provider(
+            "NodeRestriction", _open("nodes", "open_restriction"), help="A node changes itself and its pods only"
+        ),
+    ]

@@ -1,4 +1,6 @@
-"""The node authorizer: a kubelet may do what its role says, and some of it only to what is its own.
+"""What nodes may do: the authorizer ``node`` and the admission plugin ``NodeRestriction``.
+
+A kubelet may do what its role says, and some of it only to what is its own.
 
 Upstream also follows which secrets and volumes the pods of a node use; here a node may read such an object when it
 names it, and never a whole list (Kubernetes, "Using Node Authorization").
@@ -9,6 +11,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from kcore import errors
+from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.auth import Attributes, Decision
 from kcore.objects import selectors
 from kcore.registry import Context, NoConfig
@@ -83,3 +87,51 @@ def _named_by_selector(wanted: Attributes) -> bool:
 @asynccontextmanager
 async def open_nodes(context: Context, config: NoConfig) -> AsyncIterator[Nodes]:
     yield Nodes()
+
+
+class Restriction(Admission):
+    """A node writes its own Node object, and deletes or reports on pods that run on it; the rest is not its
+    business."""
+
+    name = "NodeRestriction"
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return GROUP in request.user.groups and request.user.name.startswith(PREFIX) and not request.kind.group
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        node = request.user.name[len(PREFIX) :]
+        if request.kind.plural == "nodes":
+            name = request.name or (request.obj or {}).get("metadata", {}).get("name", "")
+            if name != node:
+                raise _forbidden(request, f'node "{node}" is not allowed to modify node "{name}"')
+        elif request.kind.plural == "pods":
+            pod = request.old or request.obj or {}
+            if (pod.get("spec") or {}).get("nodeName") != node:
+                raise _forbidden(request, f'node "{node}" can only {_pod_action(request)} set to itself')
+            if request.operation == "CREATE" and not request.subresource:
+                annotations = pod["metadata"].get("annotations") or {}
+                if "kubernetes.io/config.mirror" not in annotations:
+                    mirror = 'pod does not have "kubernetes.io/config.mirror" annotation'
+                    raise _forbidden(request, f'{mirror}, node "{node}" can only create mirror pods')
+
+
+def _pod_action(request: AdmissionRequest) -> str:
+    if request.subresource == "eviction":
+        return "evict pods with spec.nodeName"
+    if request.operation == "DELETE":
+        return "delete pods with spec.nodeName"
+    if request.operation == "CREATE":
+        return "create pods with spec.nodeName"
+    return "update pod status for pods with spec.nodeName"
+
+
+def _forbidden(request: AdmissionRequest, why: str) -> errors.Forbidden:
+    plural = request.kind.plural
+    details = {"name": request.name, "kind": plural} if request.name else {"kind": plural}
+    named = f' "{request.name}"' if request.name else ""
+    return errors.Forbidden(f"{plural}{named} is forbidden: {why}", details=details)
+
+
+@asynccontextmanager
+async def open_restriction(context: Context, config: NoConfig) -> AsyncIterator[Restriction]:
+    yield Restriction()

@@ -192,7 +192,7 @@ class Reviews:
         spec = body.get("spec") or {}
         spec["audiences"] = spec.get("audiences") or list(accounts.issuer.audiences)
         spec.setdefault("boundObjectRef", None)
-        seconds = spec.setdefault("expirationSeconds", _HOUR)
+        seconds = spec["expirationSeconds"] = spec.get("expirationSeconds") or _HOUR
         if seconds < _MIN_SECONDS:
             cause = fields.invalid(
                 "spec.expirationSeconds", seconds, "may not specify a duration less than 10 minutes"

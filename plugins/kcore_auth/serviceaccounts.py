@@ -72,7 +72,7 @@ class Issuer:
         import jwt
 
         await self._load()
-        return jwt.encode(claims, self._key, "RS256", {"kid": self.key_id})
+        return jwt.encode(claims, self._key, "RS256", {"kid": self.key_id, "typ": None})
 
     async def verify(self, token: str) -> Object | None:
         """The claims of a token of ours whose times are good; None for somebody else's. Raises Unauthorized."""

@@ -9,7 +9,7 @@ import trio
 import trio.testing
 from kcore_auth import bootstrap
 from kcore_auth.escalation import Escalation
-from kcore_auth.nodes import Nodes
+from kcore_auth.nodes import Nodes, Restriction
 from kcore_auth.rbac import Index, Rbac, open_rbac
 
 from kcore import errors
@@ -227,3 +227,25 @@ async def test_nobody_grants_what_he_lacks(context: Any) -> None:
     rbac.index.put(CLUSTERROLES, role("binder", rule("bind", "clusterroles", GROUP, "cluster-admin")))
     rbac.index.put(CLUSTERROLEBINDINGS, binding("b", "binder", ("User", "weak")))
     await plugin.validate(write(bindings, admin))
+
+
+async def test_a_node_changes_itself_and_its_pods_only() -> None:
+    nodes, pods = Kind("", "v1", "Node", "nodes"), Kind("", "v1", "Pod", "pods")
+    plugin = Restriction()
+
+    def write(operation: str, kind: Kind, obj: Object, part: str = "", user: User = NODE) -> AdmissionRequest:
+        old = None if operation == "CREATE" else obj
+        return AdmissionRequest(operation, kind, part, "", obj["metadata"]["name"], user, obj, old)
+
+    mine, other = {"metadata": {"name": "n1"}}, {"metadata": {"name": "n2"}}
+    await plugin.validate(write("UPDATE", nodes, mine, "status"))
+    with pytest.raises(errors.Forbidden) as caught:
+        await plugin.validate(write("UPDATE", nodes, other, "status"))
+    assert caught.value.message == 'nodes "n2" is forbidden: node "n1" is not allowed to modify node "n2"'
+    await plugin.validate(write("DELETE", pods, {"metadata": {"name": "p"}, "spec": {"nodeName": "n1"}}))
+    for operation in ("CREATE", "UPDATE", "DELETE"):
+        with pytest.raises(errors.Forbidden, match="set to itself"):
+            await plugin.validate(write(operation, pods, {"metadata": {"name": "p"}, "spec": {"nodeName": "n2"}}))
+    with pytest.raises(errors.Forbidden, match="mirror"):
+        await plugin.validate(write("CREATE", pods, {"metadata": {"name": "p"}, "spec": {"nodeName": "n1"}}))
+    assert not plugin.handles(write("UPDATE", nodes, other, user=WEAK))
