@@ -97,12 +97,12 @@ def _allowed(rules: Object, done: deque[tuple[float, int]], present: int, now: f
     """The farthest size that the policies allow now."""
     if rules["selectPolicy"] == "Disabled":
         return present
-    bounds = []
+    bounds: list[int] = []
     for policy in rules["policies"]:
         recent = sum(n for at, n in done if at > now - policy["periodSeconds"])
         start = present - sign * recent
         if policy["type"] == "Pods":
-            bounds.append(start + sign * policy["value"])
+            bounds.append(start + sign * int(policy["value"]))
         elif sign > 0:
             bounds.append(math.ceil(start * (1 + policy["value"] / 100)))
         else:

@@ -42,7 +42,8 @@ def propose(metric: Object, pods: list[Object], usage: list[Object], present: in
         requests = {meta.name(p): _requested(p, name, container) for p in pods}
 
         def ratio(values: dict[str, int]) -> float:
-            return 100.0 * sum(values.values()) / sum(requests[n] for n in values) / target["averageUtilization"]
+            share = 100.0 * sum(values.values()) / sum(requests[n] for n in values)
+            return share / float(target["averageUtilization"])
 
         mean = int(100 * sum(used[n] for n in ready) / sum(requests[n] for n in ready))
         shown: Object = {"averageUtilization": mean}
