@@ -75,6 +75,7 @@ class Reconciler:
         self.log = context.log
         self.queue: WorkQueue[str] = WorkQueue(self.name)
         self._used: list[Informer] = []
+        self._handlers: list[tuple[Informer, Handler]] = []
         self._stops: list[Callable[[], None]] = []
 
     # --- for subclasses ---
@@ -82,12 +83,17 @@ class Reconciler:
     def watch(
         self, resource: GVR, handler: Handler | None = None, *, namespace: str = "", field_selector: str = ""
     ) -> Informer:
-        """The shared informer, which `run` waits for; `handler` is called for its changes until this loop ends."""
+        """The shared informer, which `run` waits for; `handler` is called for its changes while this loop runs."""
         informer = self.informers.get(resource, namespace=namespace, field_selector=field_selector)
         self._used.append(informer)
         if handler is not None:
-            self._stops.append(informer.on_change(handler))
+            self.handle(informer, handler)
         return informer
+
+    def handle(self, informer: Informer, handler: Handler) -> None:
+        """Call `handler` for what is there and what changes, from the start of `run` on: not before the subclass is
+        complete, although the shared informer may already be full."""
+        self._handlers.append((informer, handler))
 
     def enqueue(self, old: Object | None, new: Object | None) -> None:
         """A handler: look at the object that has changed."""
@@ -104,6 +110,7 @@ class Reconciler:
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Work until cancelled. Starts as soon as all informers of the loop have listed."""
+        self._stops += [informer.on_change(handler) for informer, handler in self._handlers]
         task_status.started()
         try:
             for informer in self._used:

@@ -314,7 +314,10 @@ class MemoryClient:
             "kind": "Scale",
             "metadata": {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion")},
             "spec": {"replicas": obj["spec"].get("replicas", 0)},
-            "status": {"replicas": obj.get("status", {}).get("replicas", 0)},
+            "status": {
+                "replicas": obj.get("status", {}).get("replicas", 0),
+                "selector": str(selectors.from_object(obj["spec"].get("selector"))),
+            },
         }
 
 

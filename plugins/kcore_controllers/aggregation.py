@@ -15,7 +15,7 @@ class AggregationController(Reconciler):
         super().__init__(context)
         self.roles = self.watch(CLUSTERROLES)
         self.roles.add_index("aggregated", lambda role: ("yes",) if role.get("aggregationRule") else ())
-        self._stops.append(self.roles.on_change(self._changed))
+        self.handle(self.roles, self._changed)
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         for role in self.roles.indexed("aggregated", "yes"):

@@ -28,7 +28,7 @@ class EndpointsController(Reconciler):
         self._members = members.Members(self.pods)
         self.services = self.watch(SERVICES, self._service_changed)
         self.endpoints = self.watch(ENDPOINTS, self._endpoints_changed)
-        self._stops.append(self.pods.on_change(self._pod_changed))
+        self.handle(self.pods, self._pod_changed)
 
     def _service_changed(self, old: Object | None, new: Object | None) -> None:
         key = meta.key(new or old or {})

@@ -31,8 +31,8 @@ class EndpointSliceController(Reconciler):
         self.pods = self.watch(PODS)
         self._members = members.Members(self.pods)
         self.services = self.watch(SERVICES, self._service_changed)
-        self._stops.append(self.pods.on_change(self._pod_changed))
-        self._stops.append(self.slices.on_change(self._slice_changed))
+        self.handle(self.pods, self._pod_changed)
+        self.handle(self.slices, self._slice_changed)
 
     def _service_changed(self, old: Object | None, new: Object | None) -> None:
         key = meta.key(new or old or {})

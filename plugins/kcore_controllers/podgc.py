@@ -32,7 +32,7 @@ class PodGC(Reconciler):
         self.pods = self.watch(PODS)
         self.pods.add_index("node", lambda pod: (pod["spec"].get("nodeName", ""),))
         self.pods.add_index(_FINISHED, lambda pod: (_FINISHED,) if meta.pod_terminal(pod) else ())
-        self._stops.append(self.pods.on_change(self._pod_changed))
+        self.handle(self.pods, self._pod_changed)
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         name = meta.name(new or old or {})
