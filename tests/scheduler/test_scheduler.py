@@ -20,7 +20,7 @@ from kcore.objects import Object, meta
 from kcore.objects.resources import EVENTS, GVR, LEASES, NODES, PODS
 from kcore.registry import Choice
 from kcore.scheduler.pods import PodInfo
-from kcore.scheduler.policy import Policy, Refused
+from kcore.scheduler.policy import Change, Policy, Refused
 from kcore.scheduler.profile import Profile, Weighted
 from kcore.scheduler.scheduler import Settings
 from kcore.scheduler.table import NodeTable
@@ -352,6 +352,46 @@ async def test_a_policy_that_raises_costs_an_attempt_and_is_named(
         buggy.broken = False
         await settle(2)
     assert await node_of(client, "p") == "a"
+
+
+async def test_a_policy_that_raises_in_the_margins_stops_nobody(
+    autojump_clock: Clock, client: MemoryClient, default_policies: Policies, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Clumsy(Policy):
+        name = "Clumsy"
+        watches: ClassVar[Mapping[GVR, frozenset[str]]] = {NODES: frozenset()}
+        gated = 1
+
+        def gate(self, pod: PodInfo) -> str:
+            self.gated -= 1
+            if self.gated == 0:
+                raise RuntimeError("oops at the gate")
+            return ""
+
+        def filter(self, pod: PodInfo, nodes: NodeTable) -> Any:
+            return nodes.label("good").ids > 0
+
+        def may_help(self, pod: PodInfo, change: Change) -> bool:
+            raise RuntimeError("oops in a hint")
+
+        async def permit(self, pod: PodInfo, node: str) -> None:
+            raise Refused("not yet") if self.gated > -3 else RuntimeError("oops at the door")
+
+        def unreserve(self, pod: PodInfo, node: str) -> None:
+            raise RuntimeError("oops when undoing")
+
+    clumsy = Clumsy()
+    await client.create(NODES, node("a"))
+    async with running_scheduler(client, [*default_policies, Weighted(clumsy)]) as scheduler:
+        await client.create(PODS, pod("p"))
+        await settle(15)
+        await client.patch(NODES, "a", {"metadata": {"labels": {"good": "yes"}}})
+        await settle(1000)
+        assert scheduler.nodes.requested[3, 0] == 0
+        await client.create(PODS, pod("other"))
+        await settle()
+    for what in ("at the gate", "in a hint", "when undoing"):
+        assert f"oops {what}" in caplog.text
 
 
 async def test_after_a_restart_pods_on_nodes_count_and_waiting_ones_go_on(
