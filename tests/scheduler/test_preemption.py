@@ -19,7 +19,7 @@ from kcore.scheduler.profile import Profile, Weighted
 from kcore.testing.client import MemoryClient
 from kcore.testing.scheduling import StillHandle, node, node_table, pod, running_scheduler
 
-from .test_scheduler import condition, node_of, settle
+from .conftest import condition, node_of, settle
 
 
 def preempt(
