@@ -134,6 +134,7 @@ async def test_victims_are_told_why_and_the_pod_takes_their_place(
         assert "Preempted" in reasons
         await client.delete(PODS, "low", "default", grace_seconds=0)
         await settle(2)
+        assert await node_of(client, "high") == "a"
 
 
 async def test_what_was_promised_is_not_given_to_somebody_else(
