@@ -41,8 +41,11 @@ class Binder:
     """Runs bindings in `nursery`. Only so many talk to the API at once; pods that wait for a permit or a volume do
     not count."""
 
-    def __init__(self, nursery: trio.Nursery, parallel: int, finished: Finished) -> None:
-        self._nursery, self._parallel, self._finished = nursery, parallel, finished
+    def __init__(
+        self, nursery: trio.Nursery, parallel: int, finished: Finished, failed: Callable[[PolicyError], None]
+    ) -> None:
+        """`failed` is told of policies that raise where nothing can be done about it."""
+        self._nursery, self._parallel, self._finished, self._failed = nursery, parallel, finished, failed
         self._slots = trio.CapacityLimiter(parallel)
         self._running: dict[str, trio.CancelScope] = {}
 
@@ -80,7 +83,7 @@ class Binder:
                 if self._running.get(key) is scope:
                     del self._running[key]
                 if not bound:
-                    unreserve(placement)
+                    unreserve(placement, self._failed)
             self._finished(placement, problem)
             if bound:
                 await self._after(placement)
@@ -107,10 +110,16 @@ class Binder:
 
     async def _after(self, placement: Placement) -> None:
         for policy in placement.profile.post_binders:
-            await policy.post_bind(placement.pod, placement.node)
+            try:
+                await policy.post_bind(placement.pod, placement.node)
+            except Exception as error:
+                self._failed(PolicyError(policy.name, "post_bind", error))
 
 
-def unreserve(placement: Placement) -> None:
-    """Undo all reservations, in reverse order."""
+def unreserve(placement: Placement, failed: Callable[[PolicyError], None]) -> None:
+    """Undo all reservations, in reverse order; one policy's failure does not keep the others from it."""
     for policy in reversed(placement.profile.unreservers):
-        policy.unreserve(placement.pod, placement.node)
+        try:
+            policy.unreserve(placement.pod, placement.node)
+        except Exception as error:
+            failed(PolicyError(policy.name, "unreserve", error))

@@ -88,7 +88,7 @@ class Cache:
     async def next_expired(self) -> str:
         """Wait until an assumption has expired, drop it, return its key."""
         while True:
-            if not self._bound:
+            while not self._bound:  # it may be confirmed before this task has its turn
                 self._added = trio.Event()
                 await self._added.wait()
                 continue  # the pod may have been seen bound before this task had its turn

@@ -54,7 +54,7 @@ class Attempt:
             (other, node)
             for node, pods in nominated.items()
             for other in pods.values()
-            if other.priority >= pod.priority and other.key != pod.key
+            if other.priority >= pod.priority and other.key != pod.key and not nodes.node_of(other.key)
         ]
         self.hopeless = False
         self.preemptible: Bools = np.zeros(nodes.size, np.bool_)

@@ -17,6 +17,8 @@ class PolicyError(KcoreError):
     def __init__(self, policy: str, point: str, error: object) -> None:
         super().__init__(f"policy {policy} failed in {point}: {error}")
         self.policy, self.point = policy, point
+        if isinstance(error, BaseException):
+            self.__cause__ = error
 
 
 @attrs.frozen

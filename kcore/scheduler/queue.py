@@ -22,8 +22,8 @@ import trio
 
 from kcore import clock
 from kcore.scheduler.pods import PodInfo, same_but_status
-from kcore.scheduler.policy import Change
-from kcore.scheduler.profile import Profile
+from kcore.scheduler.policy import Change, Policy
+from kcore.scheduler.profile import PolicyError, Profile
 
 BACKOFF_FIRST, BACKOFF_MAX = 1.0, 10.0  # seconds, doubling
 FLUSH = 300.0  # seconds after which an unschedulable pod is tried again, whatever has happened
@@ -56,9 +56,15 @@ Incoming = Callable[[str, str], None]
 class Queue:
     """Synchronous, but for `pop`."""
 
-    def __init__(self, profiles: Mapping[str, Profile], incoming: Incoming = lambda event, queue: None) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        incoming: Incoming = lambda event, queue: None,
+        failed: Callable[[PolicyError], None] = lambda error: None,
+    ) -> None:
+        """`failed` is told of policies that raise: their pods are tried later, or again."""
         self._profiles = profiles
-        self._incoming = incoming
+        self._incoming, self._failed = incoming, failed
         self._pods: dict[str, Queued] = {}
         self._active: list[tuple[Any, int, Queued]] = []
         self._backoff: list[tuple[float, int, Queued]] = []
@@ -154,7 +160,7 @@ class Queue:
                 wanted = policy.watches.get(change.resource)
                 if wanted is None or (wanted and not wanted & change.what):
                     break
-                if key not in helped and policy.may_help(queued.pod, change):
+                if key not in helped and self._may_help(policy, queued.pod, change):
                     helped[key] = queued
         for queued in helped.values():
             self._activate(queued, f"{change.resource.kind}{'Add' if change.old is None else 'Update'}")
@@ -172,14 +178,30 @@ class Queue:
 
     def _place(self, queued: Queued, event: str) -> None:
         profile = self._profiles[queued.pod.scheduler_name]
-        for policy in profile.gates:
-            queued.gate = policy.gate(queued.pod)
-            if queued.gate:
-                self._enter(queued, GATED, event)
-                return
-        queued.gate = ""
-        queued.key = profile.order.key(queued.pod, queued.since)
-        self._push_active(queued, event)
+        queued.gate, policy = "", profile.order
+        try:
+            for policy in profile.gates:
+                queued.gate = policy.gate(queued.pod)
+                if queued.gate:
+                    self._enter(queued, GATED, event)
+                    return
+            policy = profile.order
+            queued.key = policy.key(queued.pod, queued.since)
+        except Exception as error:
+            self._failed(PolicyError(policy.name, "queueing", error))
+            queued.ready = trio.current_time() + BACKOFF_MAX
+            self._push_backoff(queued, event)
+            return
+        self._enter(queued, ACTIVE, event)
+        heapq.heappush(self._active, (queued.key, queued.entry, queued))
+        self._wake.set()
+
+    def _may_help(self, policy: Policy, pod: PodInfo, change: Change) -> bool:
+        try:
+            return policy.may_help(pod, change)
+        except Exception as error:
+            self._failed(PolicyError(policy.name, "may_help", error))
+            return True
 
     def _activate(self, queued: Queued, event: str) -> None:
         self._leave(queued)
@@ -188,15 +210,13 @@ class Queue:
         if queued.attempts == 0 or queued.ready <= trio.current_time():
             self._place(queued, event)
             return
+        self._push_backoff(queued, event)
+
+    def _push_backoff(self, queued: Queued, event: str) -> None:
         self._enter(queued, BACKOFF, event)
         heapq.heappush(self._backoff, (queued.ready, queued.entry, queued))
         if self._backoff[0][2] is queued:
             self._wake.set()
-
-    def _push_active(self, queued: Queued, event: str) -> None:
-        self._enter(queued, ACTIVE, event)
-        heapq.heappush(self._active, (queued.key, queued.entry, queued))
-        self._wake.set()
 
     def _enter(self, queued: Queued, where: str, event: str) -> None:
         queued.where, queued.entry = where, next(self._number)

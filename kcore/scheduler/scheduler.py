@@ -64,7 +64,7 @@ class Scheduler:
         self._cache = Cache()
         self._metrics = metrics
         self._observe = {name: self._metrics.observer(name) for name in profiles}
-        self._queue = Queue(profiles, self._metrics.incoming)
+        self._queue = Queue(profiles, self._metrics.incoming, self._policy_failed)
         self._statuses = Statuses(client, log)
         self._events = {name: Events(client, name, log) for name in profiles}
         self._binder: Binder
@@ -98,7 +98,7 @@ class Scheduler:
         """Schedule until cancelled. Started when the cluster's state has been read and the first pod may be tried."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
-            self._binder = Binder(nursery, self._settings.parallel_binds, self._bound)
+            self._binder = Binder(nursery, self._settings.parallel_binds, self._bound, self._policy_failed)
             for profile in self._profiles.values():
                 profile.attach(self)
             self._watch()
@@ -225,7 +225,7 @@ class Scheduler:
             for policy in profile.reservers:
                 policy.reserve(pod, decision.node)
         except Exception as error:
-            unreserve(placement)
+            unreserve(placement, self._policy_failed)
             self._cache.forget(pod)
             name = policy.name if policy else ""
             if isinstance(error, Refused):
@@ -252,14 +252,17 @@ class Scheduler:
     def _failed(self, queued: Queued, profile: Profile, error: Exception, start: float) -> None:
         """Something broke: say so, and try again after the back-off."""
         if isinstance(error, PolicyError):
-            self._metrics.policy_failed(error.policy, error.point)
-            self._log.error("scheduling %s: %s", queued.pod.key, error, exc_info=error)
+            self._policy_failed(error)
         else:
             self._log.warning("binding %s: %s", queued.pod.key, error)
         self._metrics.attempted("error", profile.name, perf_counter() - start)
         self._events[profile.name].say(queued.pod, "Warning", "FailedScheduling", "Scheduling", str(error))
         self._statuses.refused(queued.pod, "SchedulerError", str(error))
         self._queue.retry(queued)
+
+    def _policy_failed(self, error: PolicyError) -> None:
+        self._metrics.policy_failed(error.policy, error.point)
+        self._log.error("%s", error, exc_info=error.__cause__ or error)
 
     def _bound(self, placement: Placement, problem: BindRefused | Exception | None) -> None:
         """A binding has ended; reservations are already undone if it failed."""

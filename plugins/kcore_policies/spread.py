@@ -13,7 +13,7 @@ from typing import ClassVar
 import attrs
 import numpy as np
 
-from kcore.objects import selectors
+from kcore.objects import Object, selectors
 from kcore.objects.meta import controller_of
 from kcore.objects.resources import GVR, NODES, PODS, REPLICASETS, REPLICATIONCONTROLLERS, SERVICES, STATEFULSETS
 from kcore.objects.selectors import Selector
@@ -32,6 +32,7 @@ _SYSTEM = (
     {"topologyKey": HOSTNAME, "maxSkew": 5, "whenUnsatisfiable": "ScheduleAnyway"},
     {"topologyKey": ZONE, "maxSkew": 3, "whenUnsatisfiable": "ScheduleAnyway"},
 )
+_BY_SELECTOR = "kcore-spread-selector"
 _OWNERS = {"ReplicaSet": REPLICASETS, "ReplicationController": REPLICATIONCONTROLLERS, "StatefulSet": STATEFULSETS}
 
 
@@ -57,12 +58,14 @@ class PodTopologySpread(Policy):
         defaults = _SYSTEM if config.defaulting_type == "System" else config.default_constraints
         self._system = config.defaulting_type == "System"
         self._defaults = tuple(terms.spread_constraint(dict(c), {}) for c in defaults)
+        self._hard_defaults = any(c.hard for c in self._defaults)
         self._handle: Handle | None = None
 
     def attach(self, handle: Handle) -> None:
         self._handle = handle
         if self._defaults:
-            for resource in (SERVICES, *_OWNERS.values()):
+            handle.informer(SERVICES).add_index(_BY_SELECTOR, _selector_keys)
+            for resource in _OWNERS.values():
                 handle.informer(resource)
 
     # --- hard constraints -------------------------------------------------------------------------------------------
@@ -87,6 +90,8 @@ class PodTopologySpread(Policy):
         return out
 
     def _hard(self, pod: PodInfo, nodes: NodeTable) -> list[_Spread]:
+        if not pod.spread and not self._hard_defaults:
+            return []
         constraints = [c for c in self._constraints(pod)[0] if c.hard]
         return _count(constraints, pod, nodes, True) if constraints else []
 
@@ -143,11 +148,12 @@ class PodTopologySpread(Policy):
     def _selector(self, pod: PodInfo, handle: Handle) -> Selector:
         """The selectors of the pod's services and of its owner, all at once. Empty if it has neither."""
         requirements: dict[str, selectors.Requirement] = {}
-        for service in handle.informer(SERVICES).by_namespace(pod.namespace):
-            wanted = service["spec"].get("selector")
-            if wanted and all(pod.labels.get(k) == v for k, v in wanted.items()):
-                for r in selectors.from_map(wanted).requirements:
-                    requirements[str(r)] = r
+        services = handle.informer(SERVICES)
+        for key, value in pod.labels.items():
+            for service in services.indexed(_BY_SELECTOR, f"{pod.namespace}/{key}={value}"):
+                own = selectors.from_map(service["spec"]["selector"])
+                if own.matches(pod.labels):
+                    requirements.update((str(r), r) for r in own.requirements)
         owner = controller_of(pod.obj)
         resource = _OWNERS.get(owner["kind"]) if owner else None
         if owner and resource:
@@ -156,9 +162,15 @@ class PodTopologySpread(Policy):
                 wanted = found["spec"].get("selector")
                 plain = resource is REPLICATIONCONTROLLERS
                 own = selectors.from_map(wanted) if plain else selectors.from_object(wanted)
-                for r in own.requirements:
-                    requirements[str(r)] = r
+                requirements.update((str(r), r) for r in own.requirements)
         return Selector(tuple(requirements.values()))
+
+
+def _selector_keys(service: Object) -> tuple[str, ...]:
+    """A service under one of the labels that it selects: a pod finds its services by its own labels."""
+    for key, value in (service.get("spec", {}).get("selector") or {}).items():
+        return (f"{service['metadata'].get('namespace', '')}/{key}={value}",)
+    return ()
 
 
 def _count(constraints: Sequence[SpreadConstraint], pod: PodInfo, nodes: NodeTable, all_keys: bool) -> list[_Spread]:

@@ -53,13 +53,7 @@ def plain(name: str) -> Object:
 def spreading(name: str) -> Object:
     zone = {"maxSkew": 1, "topologyKey": "topology.kubernetes.io/zone", "whenUnsatisfiable": "DoNotSchedule"}
     constraint = {**zone, "labelSelector": SERVICE}
-    return pod(
-        name,
-        cpu="100m",
-        memory="500Mi",
-        labels={"app": "web"},
-        topologySpreadConstraints=[{**zone, "labelSelector": SERVICE}],
-    )
+    return pod(name, cpu="100m", memory="500Mi", labels={"app": "web"}, topologySpreadConstraints=[constraint])
 
 
 def apart(name: str) -> Object:

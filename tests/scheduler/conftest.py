@@ -9,9 +9,12 @@ from typing import Any
 
 import kcore_policies
 import pytest
+import trio
 from kcore_scheduler.lists import WEIGHTS
 
 from kcore import clock
+from kcore.objects import Object, meta
+from kcore.objects.resources import EVENTS, PODS
 from kcore.registry import Provider
 from kcore.scheduler.policy import Policy
 from kcore.scheduler.profile import Weighted
@@ -46,3 +49,27 @@ async def default_policies(open_policy: Opener) -> list[Weighted]:
     """Kubernetes' own, with their weights; wall time follows trio's clock."""
     clock.use_virtual()
     return [Weighted(await open_policy(name), weight) for name, weight in WEIGHTS.items()]
+
+
+async def settle(seconds: float = 0.5) -> None:
+    """Let everything happen that happens at once. Virtual time."""
+    await trio.sleep(seconds)
+
+
+async def get(client: MemoryClient, name: str) -> Object:
+    return await client.get(PODS, name, "default")
+
+
+async def node_of(client: MemoryClient, name: str) -> str:
+    return str((await get(client, name))["spec"].get("nodeName", ""))
+
+
+async def condition(client: MemoryClient, name: str) -> Object:
+    found = meta.condition(await get(client, name), "PodScheduled")
+    assert found is not None
+    return found
+
+
+async def events(client: MemoryClient, name: str) -> list[tuple[str, str, str]]:
+    page = await client.list(EVENTS)
+    return [(e["type"], e["reason"], e["message"]) for e in page.items if e["involvedObject"]["name"] == name]

@@ -19,7 +19,7 @@ from kcore.scheduler.profile import Profile, Weighted
 from kcore.testing.client import MemoryClient
 from kcore.testing.scheduling import StillHandle, node, node_table, pod, running_scheduler
 
-from .test_scheduler import condition, node_of, settle
+from .conftest import condition, node_of, settle
 
 
 def preempt(
@@ -134,6 +134,7 @@ async def test_victims_are_told_why_and_the_pod_takes_their_place(
         assert "Preempted" in reasons
         await client.delete(PODS, "low", "default", grace_seconds=0)
         await settle(2)
+        assert await node_of(client, "high") == "a"
 
 
 async def test_what_was_promised_is_not_given_to_somebody_else(

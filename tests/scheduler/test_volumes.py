@@ -14,8 +14,8 @@ from kcore.scheduler.profile import Weighted
 from kcore.testing.client import MemoryClient
 from kcore.testing.scheduling import node, pod, running_scheduler
 
+from .conftest import condition, node_of, settle
 from .test_conformance import ZONE, claim, storage_class, volume
-from .test_scheduler import condition, node_of, settle
 
 NAMES = ("PrioritySort", "NodeResourcesFit", "VolumeBinding", "DefaultBinder")
 
