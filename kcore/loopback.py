@@ -75,8 +75,11 @@ class Entry:
         assert self._nursery is not None
         if self._nursery.cancel_scope.cancel_called:
             sock.close()
-        else:
+            return
+        try:
             self._nursery.start_soon(self._run, sock)
+        except RuntimeError:  # whoever listened has gone without closing the entry
+            sock.close()
 
     async def _run(self, sock: trio.socket.SocketType) -> None:
         assert self._serve is not None
@@ -189,7 +192,10 @@ class _Port:
                     to = socket.inet_ntoa(value[8:12])
             entry = self.entries.get(to)
             if entry is not None and entry._datagram is not None:
-                entry._datagram(data, _answer(sock, to, peer))
+                try:
+                    entry._datagram(data, _answer(sock, to, peer))
+                except Exception:
+                    log.exception("a datagram to %s:%d failed", to, self.port)
 
 
 _IP_PKTINFO = 8

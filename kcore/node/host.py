@@ -6,9 +6,10 @@ process with a single node follows only that node's pods.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -27,6 +28,9 @@ from kcore.timers import Timers
 
 if TYPE_CHECKING:
     from kcore.node.agent import Agent
+
+
+log = logging.getLogger("kcore.node")
 
 
 @attrs.define(eq=False)
@@ -52,6 +56,17 @@ class Host:
         agent = self.agents.get(pod["spec"].get("nodeName", ""))
         if agent is not None:
             agent.pod_changed(old, new)
+
+    def spawn(self, task: Callable[..., Awaitable[None]], *args: Any) -> None:
+        """Run something that takes time. A mistake in it is logged, and is not the end of all nodes."""
+
+        async def guarded() -> None:
+            try:
+                await task(*args)
+            except Exception:
+                log.exception("%s failed", getattr(task, "__qualname__", task))
+
+        self.nursery.start_soon(guarded)
 
     async def synced(self) -> None:
         """Until pods and services are known."""

@@ -315,7 +315,7 @@ class PodWorker(Job):
 
     def _launch(self, todo: list[Run]) -> None:
         self.launching = True
-        self.agent.host.nursery.start_soon(self._launch_task, todo)
+        self.agent.host.spawn(self._launch_task, todo)
 
     async def _launch_task(self, todo: list[Run]) -> None:
         wait = 0.0
@@ -362,7 +362,7 @@ class PodWorker(Job):
             grace = 1.0 if self.gone else self.grace
             if self._stop_grace is None or grace < self._stop_grace:
                 self._stop_grace = grace
-                self.agent.host.nursery.start_soon(self._stop_task, grace)
+                self.agent.host.spawn(self._stop_task, grace)
             return
         self.agent.ledger.release(self.uid)
         self.agent.host.references.release(self._changed)

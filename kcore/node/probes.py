@@ -64,7 +64,7 @@ class Probe:
         if self.kind != "startup" and not self._run.started:
             self._again()
         else:
-            self._worker.agent.host.nursery.start_soon(self._probe)
+            self._worker.agent.host.spawn(self._probe)
 
     def _again(self) -> None:
         if not self._ended:

@@ -70,7 +70,7 @@ def restart(worker: PodWorker, run: Run, message: str, grace: float | None = Non
         finally:
             run.stopping = False
 
-    worker.agent.host.nursery.start_soon(task)
+    worker.agent.host.spawn(task)
 
 
 def resize(worker: PodWorker, run: Run) -> None:
@@ -83,4 +83,4 @@ def resize(worker: PodWorker, run: Run) -> None:
         except KcoreError as error:
             worker.event("Warning", "ResizeError", str(error), run)
 
-    worker.agent.host.nursery.start_soon(task)
+    worker.agent.host.spawn(task)

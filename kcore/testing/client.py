@@ -150,6 +150,9 @@ class MemoryClient:
                 {"type": "PodScheduled", "status": "True", "lastTransitionTime": clock.timestamp()}
             )
             return await self._write(resource, pod, "MODIFIED")
+        if subresource == "token":
+            token = f"token-{round(clock.now())}-of-{namespace}-{name}"
+            return {**obj, "status": {"token": token, "expirationTimestamp": clock.timestamp(clock.now() + 3600)}}
         if subresource == "eviction":
             return await self.delete(resource, name, namespace)
         obj = copy.deepcopy(obj)

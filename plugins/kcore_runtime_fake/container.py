@@ -6,6 +6,7 @@ A container that only answers has no task; the timers of the engine end it if it
 
 from __future__ import annotations
 
+import logging
 import posixpath
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from kcore_runtime_fake.terminal import Attachments, interactive
 
 if TYPE_CHECKING:
     from kcore_runtime_fake.sandbox import FakeSandbox
+
+log = logging.getLogger("kcore.runtime.fake")
 
 SHELL_IMAGES = ("busybox", "alpine", "ubuntu", "debian", "centos", "fedora", "bash")
 MESSAGE_MOST = 4096  # bytes of a termination message
@@ -177,13 +180,19 @@ class FakeContainer:
         """Run the program that its command is; None: a shell that reads what is typed."""
         code = 0
         with trio.CancelScope() as self._scope:
-            io = shell.Io(self.attachments.read, self._output("stdout"), self._output("stderr"))
-            if program is None or _wants_input(self.config):
-                code = await interactive(self.session(), io, tty=self.config.tty)
-            else:
-                code = await shell.run_program(self.session(), program, io)
+            try:
+                code = await self._interpret(program)
+            except Exception:  # a mistake of the shell is this container's failure, not the engine's
+                log.exception("the program of container %s failed", self.config.name)
+                code = 2
         if not self._scope.cancelled_caught:
             self.end(code)
+
+    async def _interpret(self, program: Any | None) -> int:
+        io = shell.Io(self.attachments.read, self._output("stdout"), self._output("stderr"))
+        if program is None or _wants_input(self.config):
+            return await interactive(self.session(), io, tty=self.config.tty)
+        return await shell.run_program(self.session(), program, io)
 
     def _output(self, stream: str) -> shell.Write:
         async def write(data: bytes) -> None:

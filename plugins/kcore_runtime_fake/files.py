@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 
 from kcore import clock
+from kcore.errors import KcoreError
 from kcore.runtime import File
 
 FILE_MOST = 64 * 1024 * 1024  # bytes in one file
@@ -118,7 +119,12 @@ class Tree:
         entry = self.entry(path)
         if entry.directory:
             raise FileError(IS_DIRECTORY)
-        return entry.data if entry.source is None else await entry.source.read()
+        if entry.source is None:
+            return entry.data
+        try:
+            return await entry.source.read()
+        except (KcoreError, OSError) as error:  # a token that the API does not give now
+            raise FileError(f"Input/output error: {error}") from error
 
     def write(self, path: str, data: bytes, *, append: bool = False, mode: int = 0o644) -> None:
         m, inside = self._locate(path)

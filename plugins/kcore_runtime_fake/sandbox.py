@@ -43,7 +43,8 @@ class FakeSandbox:
         self.containers: dict[str, FakeContainer] = {}
         self._root: dict[str, File] | None = None
         self._answerers: dict[tuple[str, int], Answerer] = {}
-        self._entries: dict[tuple[str, int], Entry] = {}
+        self._entries: dict[tuple[str, int], Entry | None] = {}  # None: the port was taken
+        self._published: dict[tuple[str, int], Entry | None] = {}  # at the node's address
         self._owners: dict[tuple[str, int], FakeContainer] = {}
         self.received = self.sent = 0  # bytes
 
@@ -116,27 +117,34 @@ class FakeSandbox:
                     self._listen(key, port, answerer)
 
     def _listen(self, key: tuple[str, int], port: Port, answerer: Answerer) -> None:
+        """At the pod's address, and where the pod wants it at the node's."""
+        self._entries[key] = self._listen_at(self.address, port.port, port.protocol, answerer)
+        if port.host_port and not self.config.host_network:
+            published = self._listen_at(self.node.setup.address, port.host_port, port.protocol, answerer)
+            self._published[key] = published
+
+    def _listen_at(self, address: str, port: int, protocol: str, answerer: Answerer) -> Entry | None:
         engine = self.node.engine
         try:
-            if port.protocol == "TCP":
-                entry = loopback().listen(self.address, port.port, answerer.serve, engine.nursery)
+            if protocol == "TCP":
+                entry = loopback().listen(address, port, answerer.serve, engine.nursery)
             else:
-                entry = loopback().listen_udp(self.address, port.port, answerer.datagram)
+                entry = loopback().listen_udp(address, port, answerer.datagram)
         except (PortInUse, OSError) as error:
-            log.warning("pod %s/%s: port %d: %s", self.config.namespace, self.config.name, port.port, error)
-            return
-        self._entries[key] = entry
+            log.warning("pod %s/%s: %s:%d: %s", self.config.namespace, self.config.name, address, port, error)
+            return None
         if entry.moved:
-            engine.ports_moved[port.port] = entry.port
+            engine.ports_moved[port] = entry.port
+        return entry
 
     def close_ports(self, container: FakeContainer | None = None) -> None:
         """Those of one container, or all."""
         for key in [k for k, owner in self._owners.items() if container is None or owner is container]:
             del self._owners[key]
             self._answerers.pop(key, None)
-            entry = self._entries.pop(key, None)
-            if entry is not None:
-                entry.close()
+            for entry in (self._entries.pop(key, None), self._published.pop(key, None)):
+                if entry is not None:
+                    entry.close()
 
     async def dial(self, port: int) -> trio.abc.Stream:
         """See `NodeRuntime.dial`."""

@@ -235,3 +235,65 @@ async def test_force_deleted_pod_leaves_nothing_behind(autojump_clock: Any, clus
     await trio.sleep(5)
     assert await cluster.agent.runtime.list_sandboxes() == []
     assert cluster.agent.workers == {}
+
+
+async def test_job_whose_program_is_unknown_succeeds_after_a_moment(autojump_clock: Any, cluster: World) -> None:
+    await cluster.create(pod(restartPolicy="OnFailure", containers=[{"name": "app", "image": "perl:5"}]))
+    found = await cluster.until(phase("Succeeded"))
+    assert container(found)["restartCount"] == 0
+
+
+async def test_ephemeral_container_joins_a_running_pod(autojump_clock: Any, cluster: World) -> None:
+    await cluster.create(pod())
+    found = await cluster.until(ready)
+    debugger = {"name": "dbg", "image": "busybox", "command": ["sh", "-c", "echo here; sleep 5"]}
+    await cluster.client.update(PODS, {**found, "spec": {**found["spec"], "ephemeralContainers": [debugger]}})
+    found = await cluster.until(lambda p: "running" in container(p, "dbg").get("state", {}))
+    found = await cluster.until(lambda p: "terminated" in container(p, "dbg").get("state", {}))
+    assert ready(found)
+    await trio.sleep(60)
+    assert container(await cluster.get(), "dbg")["restartCount"] == 0
+
+
+async def test_attached_client_types_into_a_shell(autojump_clock: Any, cluster: World) -> None:
+    from kcore.runtime import Streams
+
+    app = {"name": "app", "image": "busybox", "stdin": True, "stdinOnce": True}
+    await cluster.create(pod(containers=[app], restartPolicy="Never"))
+    await cluster.until(phase("Running"))
+    worker = cluster.agent.find("default", "web")
+    assert worker is not None
+    assert worker.runs["app"].current is not None
+    typed, out = [b"exit 3\n", b"echo hi\n"], bytearray()
+
+    async def read() -> bytes:
+        return typed.pop() if typed else b""
+
+    async def write(data: bytes) -> None:
+        out.extend(data)
+
+    await cluster.agent.runtime.attach(worker.runs["app"].current.id, Streams(read, write))
+    assert out == b"hi\n"
+    found = await cluster.until(phase("Failed"))
+    assert container(found)["state"]["terminated"]["exitCode"] == 3
+
+
+async def test_readiness_gate_keeps_a_pod_unready_until_somebody_opens_it(autojump_clock: Any, cluster: World) -> None:
+    await cluster.create(pod(readinessGates=[{"conditionType": "example.com/gate"}]))
+    found = await cluster.until(phase("Running"))
+    assert not ready(found)
+    gate = {"type": "example.com/gate", "status": "True"}
+    conditions = [*found["status"]["conditions"], gate]
+    await cluster.client.update(
+        PODS, {**found, "status": {**found["status"], "conditions": conditions}}, subresource="status"
+    )
+    found = await cluster.until(ready)
+    assert gate in found["status"]["conditions"]
+
+
+async def test_pod_that_is_deleted_before_it_ever_ran_goes(autojump_clock: Any, cluster: World) -> None:
+    init = [{"name": "i", "image": "busybox", "command": ["sleep", "3600"]}]
+    await cluster.create(pod(initContainers=init, terminationGracePeriodSeconds=1))
+    await cluster.until(lambda p: "running" in container(p, "i").get("state", {}))
+    await cluster.client.delete(PODS, "web", "default")
+    await cluster.until_gone(within=10)
