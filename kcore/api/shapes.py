@@ -8,6 +8,7 @@ it.
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import attrs
 
@@ -41,7 +42,7 @@ class Shape:
     members: dict[str, Member] = attrs.Factory(dict)
     item: Shape | None = None  # of a LIST or MAP, and of a FREE's undeclared members
     keep_unknown: bool = False
-    pointers: bool = False  # items are pointers: null stays null
+    reader: Any = None  # what `kcore.api.typed` compiled from it
 
 
 _SCALARS = {
@@ -67,7 +68,8 @@ _SCALARS.update((table.EXTENSIONS + name, _ANY) for name in _OTHER_JSON)
 _STRINGS = Shape(LIST, "[]string", item=_SCALARS["string"])
 _TYPE_META = {name: Member(_SCALARS["string"]) for name in ("apiVersion", "kind")}
 
-_structs: dict[str, Shape] = {}
+# By message and by the schema's members (their id; holding them keeps it theirs): 0 is the table alone.
+_structs: dict[tuple[str, int], tuple[dict[str, Schema] | None, Shape]] = {}
 
 
 def struct(message: str, schema: Schema | None = None) -> Shape | None:
@@ -75,14 +77,17 @@ def struct(message: str, schema: Schema | None = None) -> Shape | None:
 
     `schema` adds the members that are newer than the table.
     """
-    known = _structs.get(message)
+    properties = schema.properties if schema is not None else None
+    key = (message, id(properties) if properties else 0)
+    known = _structs.get(key)
     if known is not None:
-        return known
+        return known[1]
     members = table.message(message)
     if members is None:
         return None
     package, _, name = message.rpartition(".")
-    shape = _structs[message] = Shape(STRUCT, f"{package.rpartition('.')[2]}.{name}", name)
+    shape = Shape(STRUCT, f"{package.rpartition('.')[2]}.{name}", name)
+    _structs[key] = (properties, shape)
     for field in members:
         if field.inline:
             inner = struct(field.type)
@@ -90,9 +95,9 @@ def struct(message: str, schema: Schema | None = None) -> Shape | None:
                 shape.members.update(inner.members)
         else:
             shape.members[field.name] = _member(field, schema)
-    for key, node in schema.properties.items() if schema is not None else ():
-        if key not in shape.members:
-            shape.members[key] = _TYPE_META.get(key) or _newer(node)
+    for newer, node in (properties or {}).items():
+        if newer not in shape.members:
+            shape.members[newer] = _TYPE_META.get(newer) or _newer(node)
     return shape
 
 
@@ -136,7 +141,7 @@ def of_message(name: str, schema: Schema | None = None) -> Shape:
     return struct(name, schema) or _ANY
 
 
-_free: dict[int, tuple[Schema, Shape]] = {}  # by the schema's id; holding the schema keeps the id its own
+_free: WeakKeyDictionary[Schema, Shape] = WeakKeyDictionary()  # custom resources come and go
 
 
 def of_schema(schema: Schema) -> Shape:
@@ -177,11 +182,11 @@ def custom(schema: Schema) -> Shape:
 
 
 def _free_shape(schema: Schema, *, top: bool = False) -> Shape:
-    found = _free.get(id(schema))
-    if found is not None and found[0] is schema:
-        return found[1]
+    found = _free.get(schema)
+    if found is not None:
+        return found
     shape = Shape(FREE, "map[string]interface {}", keep_unknown=schema.preserve_unknown)
-    _free[id(schema)] = (schema, shape)
+    _free[schema] = shape
     for key, node in schema.properties.items():
         shape.members[key] = Member(_free_child(node))
     if schema.values is not None:

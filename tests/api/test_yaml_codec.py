@@ -159,8 +159,8 @@ def test_what_is_encoded_is_decoded_again(obj: dict[str, Any]) -> None:
 def test_no_body_raises_anything_but_bad_request(body: bytes) -> None:
     try:
         yaml.decode(body)
-    except BadRequest as e:
-        assert e.message
+    except BadRequest:
+        pass
 
 
 def test_encoding_sorts_keys_and_quotes_what_would_read_as_something_else() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from kcore import clock
@@ -89,7 +90,7 @@ def _reader(get: Callable[[int], _Entry | None], always: list[tuple[str, Member]
                 stop = pos + n
                 if stop > end:
                     raise Malformed("unexpected EOF")
-                value = convert(buf, pos, stop)
+                value: Any = str(buf[pos:stop], "utf-8", "replace") if convert is _string else convert(buf, pos, stop)
                 pos = stop
             elif kind == 0:
                 value = buf[pos]
@@ -200,17 +201,23 @@ def _parts(buf: bytes, pos: int, end: int) -> dict[int, tuple[int, int]]:
     return {number: (at, stop) for number, at, stop in wire.members(buf, pos, end)}
 
 
-def _time(buf: bytes, pos: int, end: int) -> str | None:
-    if pos == end:
+def _small(read: Callable[[bytes], Any]) -> _Read:
+    """For messages of a few bytes, of which the same ones come again and again."""
+    cached = lru_cache(maxsize=4096)(read)
+    return lambda buf, pos, end: cached(buf[pos:end]) if end - pos < 40 else read(buf[pos:end])
+
+
+def _time(buf: bytes) -> str | None:
+    if not buf:
         return None
-    parts = _parts(buf, pos, end)
+    parts = _parts(buf, 0, len(buf))
     return _stamp(wire.signed(parts[1][0] if 1 in parts else 0, 64), None)
 
 
-def _micro_time(buf: bytes, pos: int, end: int) -> str | None:
-    if pos == end:
+def _micro_time(buf: bytes) -> str | None:
+    if not buf:
         return None
-    parts = _parts(buf, pos, end)
+    parts = _parts(buf, 0, len(buf))
     nanos = wire.signed(parts[2][0] if 2 in parts else 0, 32)
     return _stamp(wire.signed(parts[1][0] if 1 in parts else 0, 64), nanos // 1000)
 
@@ -223,8 +230,8 @@ def _stamp(seconds: int, micros: int | None) -> str:
     return text if micros is None else f"{text[:-1]}.{micros:06d}Z"
 
 
-def _quantity(buf: bytes, pos: int, end: int) -> str:
-    parts = _parts(buf, pos, end)
+def _quantity(buf: bytes) -> str:
+    parts = _parts(buf, 0, len(buf))
     if 1 not in parts:
         return "0"
     from kcore.api.typed import canonical
@@ -237,8 +244,8 @@ def _quantity(buf: bytes, pos: int, end: int) -> str:
     return canonical(text)
 
 
-def _int_or_string(buf: bytes, pos: int, end: int) -> int | str:
-    parts = _parts(buf, pos, end)
+def _int_or_string(buf: bytes) -> int | str:
+    parts = _parts(buf, 0, len(buf))
     if parts.get(1, (0, 0))[0] == 1:
         return _string(buf, *parts[3]) if 3 in parts else ""
     return _int32(parts[2][0]) if 2 in parts else 0
@@ -318,11 +325,11 @@ def _or_bool(buf: bytes, pos: int, end: int) -> Any:
 
 
 _SPECIAL: dict[str, _Read] = {
-    table.TIME: _time,
-    table.MICRO_TIME: _micro_time,
-    table.QUANTITY: _quantity,
-    table.QUANTITY_VALUE: _quantity,
-    table.INT_OR_STRING: _int_or_string,
+    table.TIME: _small(_time),
+    table.MICRO_TIME: _small(_micro_time),
+    table.QUANTITY: _small(_quantity),
+    table.QUANTITY_VALUE: _small(_quantity),
+    table.INT_OR_STRING: _small(_int_or_string),
     table.RAW_EXTENSION: _raw,
     table.FIELDS: _raw,
     table.DURATION: _duration,

@@ -15,7 +15,7 @@ from kcore.api.codec.fields import Field
 from kcore.api.codec.wire import length, tag, varint
 
 _Write = Callable[[Any], bytes]  # a value's bytes, without tag and length
-_Emit = Callable[[dict[str, Any], bytearray], None]  # appends a member, if there is something to append
+_Emit = Callable[[Any, bytearray], None]  # appends a member that is there
 _encoders: dict[str, _Write] = {}
 _ZERO = b"\x00"
 
@@ -35,70 +35,69 @@ def encoder(message: str) -> _Write:
 
 
 def _compile(message: str) -> _Write:
-    emitters = [_emitter(field) for field in sorted(table.message(message) or (), key=lambda f: f.number)]
+    """Fields in the order of their numbers; what is written for a missing one is made when first needed."""
+    fields = sorted(table.message(message) or (), key=lambda f: f.number)
+    emitters = [(None if f.inline else f.name, _emitter(f)) for f in fields]
+    entries: list[tuple[str | None, _Emit, bytes]] = []
 
     def write(value: Any) -> bytes:
+        if not entries:
+            entries.extend((name, emit, _zero(f)) for (name, emit), f in zip(emitters, fields, strict=True))
         out = bytearray()
         obj = value or {}
-        for emit in emitters:
-            emit(obj, out)
+        get = obj.get
+        for name, emit, zero in entries:
+            member = get(name) if name is not None else obj
+            if member is None:
+                out += zero
+            else:
+                emit(member, out)
         return bytes(out)
 
     return write
 
 
+def _zero(field: Field) -> bytes:
+    """What stands on the wire for a field that is not set."""
+    if field.pointer or field.repeated or field.map or field.inline or field.type == "bytes":
+        return b""
+    kind, write = _SCALARS.get(field.type) or (2, encoder(field.type))
+    body = write(None)
+    return tag(field.number, kind) + (length(len(body)) if kind == 2 else b"") + body
+
+
 def _emitter(field: Field) -> _Emit:
-    name = field.name
     if field.map:
-        return _emit_map(name, tag(field.number, 2), field.type)
+        return _emit_map(tag(field.number, 2), field.type)
     kind, write = _SCALARS.get(field.type) or (2, encoder(field.type))
     key = tag(field.number, kind)
-    if field.inline:
-        return _emit_inline(key, write)
     if field.repeated:
-        return _emit_repeated(name, key, kind, write)
+        return _emit_repeated(key, kind, write)
     if kind != 2:
-        return _emit_number(name, key, write, field.pointer)
-    if field.type == "string":
-        return _emit_string(name, key, field.pointer)
-    return _emit_message(name, key, write, field.pointer or field.type == "bytes")
+        return _emit_number(key, write)
+    return _emit_string(key) if field.type == "string" else _emit_message(key, write)
 
 
-def _emit_number(name: str, key: bytes, write: _Write, pointer: bool) -> _Emit:
-    zero = b"" if pointer else key + write(0)
-
-    def emit(obj: dict[str, Any], out: bytearray) -> None:
-        value = obj.get(name)
-        if value is None:
-            out += zero
-        else:
-            out += key
-            out += write(value)
+def _emit_number(key: bytes, write: _Write) -> _Emit:
+    def emit(value: Any, out: bytearray) -> None:
+        out += key
+        out += write(value)
 
     return emit
 
 
-def _emit_string(name: str, key: bytes, pointer: bool) -> _Emit:
-    zero = b"" if pointer else key + _ZERO
-
-    def emit(obj: dict[str, Any], out: bytearray) -> None:
-        value = obj.get(name)
-        if value is None:
-            out += zero
-        else:
-            text = value.encode()
-            out += key
-            out += length(len(text))
-            out += text
+def _emit_string(key: bytes) -> _Emit:
+    def emit(value: Any, out: bytearray) -> None:
+        text = value.encode()
+        out += key
+        out += length(len(text))
+        out += text
 
     return emit
 
 
-def _emit_message(name: str, key: bytes, write: _Write, pointer: bool) -> _Emit:
-    def emit(obj: dict[str, Any], out: bytearray) -> None:
-        value = obj.get(name)
-        if value is None and pointer:
-            return
+def _emit_message(key: bytes, write: _Write) -> _Emit:
+    def emit(value: Any, out: bytearray) -> None:
         body = write(value)
         out += key
         out += length(len(body))
@@ -107,19 +106,9 @@ def _emit_message(name: str, key: bytes, write: _Write, pointer: bool) -> _Emit:
     return emit
 
 
-def _emit_inline(key: bytes, write: _Write) -> _Emit:
-    def emit(obj: dict[str, Any], out: bytearray) -> None:
-        body = write(obj)
-        out += key
-        out += length(len(body))
-        out += body
-
-    return emit
-
-
-def _emit_repeated(name: str, key: bytes, kind: int, write: _Write) -> _Emit:
-    def emit(obj: dict[str, Any], out: bytearray) -> None:
-        for value in obj.get(name) or ():
+def _emit_repeated(key: bytes, kind: int, write: _Write) -> _Emit:
+    def emit(values: Any, out: bytearray) -> None:
+        for value in values:
             body = write(value)
             out += key
             if kind == 2:
@@ -129,14 +118,11 @@ def _emit_repeated(name: str, key: bytes, kind: int, write: _Write) -> _Emit:
     return emit
 
 
-def _emit_map(name: str, key: bytes, value_type: str) -> _Emit:
+def _emit_map(key: bytes, value_type: str) -> _Emit:
     kind, write = _SCALARS.get(value_type) or (2, encoder(value_type))
     value_key = tag(2, kind)
 
-    def emit(obj: dict[str, Any], out: bytearray) -> None:
-        members = obj.get(name)
-        if not members:
-            return
+    def emit(members: Any, out: bytearray) -> None:
         for member in sorted(members):
             text = member.encode()
             body = write(members[member])

@@ -13,7 +13,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from kcore.api import shapes
+from kcore.api.codec import json
+from kcore.api.schema import Schema
 from kcore.errors import ApiError, BadRequest, Cause, Invalid
+from kcore.objects import Object
 
 
 def rejected() -> ApiError:
@@ -27,6 +31,45 @@ def invalid_result(shown: str, why: str) -> ApiError:
 
     cause: Cause = invalid("patch", shown, why)
     return Invalid(f' "" is invalid: patch: {cause.message}', details={"causes": [cause.to_json()]})
+
+
+def shown(patched: Any, patch: Any, schema: Schema) -> str:
+    """A patched object as upstream's errors print it, for `invalid_result`.
+
+    Objects that the patch has touched have their keys in order, the others stand as Go wrote them, which is in the
+    order of their fields. `patch` is a merge patch or the list of a JSON patch's operations.
+    """
+    touched = _touched(patch) if isinstance(patch, list) else patch
+    return json.encode(_ordered(patched, touched, shapes.root(schema))).decode()
+
+
+def _touched(operations: list[Any]) -> Object:
+    """The tree of objects that a JSON patch goes through."""
+    tree: Object = {}
+    for operation in operations:
+        for pointer in (operation.get("path"), operation.get("from")):
+            node = tree
+            for part in (pointer or "").split("/")[1:-1]:
+                node = node.setdefault(part.replace("~1", "/").replace("~0", "~"), {})
+    return tree
+
+
+def _ordered(value: Any, touched: Any, shape: shapes.Shape | None) -> Any:
+    if isinstance(value, list):
+        item = shape.item if shape is not None else None
+        return [_ordered(v, None, item) for v in value]
+    if not isinstance(value, dict):
+        return value
+    members = shape.members if shape is not None else {}
+    item = shape.item if shape is not None else None
+    free = isinstance(touched, dict) or not members
+    known = [] if free else [k for k in members if k in value]
+    out = {}
+    for key in (*known, *sorted(k for k in value if k not in known)):
+        inner = touched.get(key) if isinstance(touched, dict) else None
+        member = members.get(key)
+        out[key] = _ordered(value[key], inner, member.shape if member is not None else item)
+    return out
 
 
 def malformed(why: str) -> ApiError:

@@ -10,6 +10,7 @@ to nobody. https://kubernetes.io/docs/reference/using-api/server-side-apply/
 from __future__ import annotations
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from kcore.api import typed
 from kcore.api.codec import json
@@ -231,7 +232,7 @@ def _check(applied: Object, schema: Schema, api_version: str) -> None:
         raise ApiError(f"failed to create typed patch object ({where}): {e.message}", code=500, reason="") from None
 
 
-_whole: dict[int, tuple[Schema, Schema]] = {}
+_whole: WeakKeyDictionary[Schema, Schema] = WeakKeyDictionary()  # custom resources come and go
 
 
 def _with_metadata(schema: Schema) -> Schema:
@@ -239,8 +240,8 @@ def _with_metadata(schema: Schema) -> Schema:
     own = schema.properties.get("metadata")
     if own is not None and own.name and "kind" in schema.properties:
         return schema
-    found = _whole.get(id(schema))
-    if found is None or found[0] is not schema:
+    whole = _whole.get(schema)
+    if whole is None:
         text = Schema(type="string")
         extra = {"apiVersion": text, "kind": text, "metadata": _open(_meta_schema())}
         whole = Schema(
@@ -249,8 +250,8 @@ def _with_metadata(schema: Schema) -> Schema:
             values=schema.values,
             preserve_unknown=schema.preserve_unknown,
         )
-        found = _whole[id(schema)] = (schema, whole)
-    return found[1]
+        _whole[schema] = whole
+    return whole
 
 
 def _open(schema: Schema) -> Schema:

@@ -101,15 +101,15 @@ def without(a: Set, path: tuple[str, ...], *, deep: bool = False) -> Set:
     node = a.get(path[0])
     if node is None:
         return a
-    out = dict(a)
-    if len(path) > 1:
-        left: Set | None = without(node, path[1:], deep=deep) if node else node
-        if node and not left:
-            left = None
-    elif deep:
-        left = None
+    left: Set | None
+    if len(path) == 1:
+        left = None if deep else {k: v for k, v in node.items() if k != _SELF} or None
     else:
-        left = {k: v for k, v in node.items() if k != _SELF} or None
+        left = without(node, path[1:], deep=deep)
+        if left is node:
+            return a
+        left = LEAF if left.keys() == {_SELF} else left or None
+    out = dict(a)
     if left is None:
         del out[path[0]]
     else:

@@ -96,7 +96,7 @@ def prune(merged: Any, schema: Schema, last: Set, owned: Set) -> Any:
     pruned = _remove(merged, last, schema)
     keep = fieldset.union(_fields(pruned, schema), owned)
     pruned = _remove(merged, fieldset.difference(everything, keep), schema)
-    gone = fieldset.difference(everything, _fields(pruned, schema))
+    gone = fieldset.difference(fieldset.difference(everything, _fields(pruned, schema)), owned)
     return _remove(merged, fieldset.intersection(gone, last), schema)
 
 
@@ -124,7 +124,7 @@ def _ensure_named(fields: Set, schema: Schema) -> Set:
 
 
 def _remove(value: Any, fields: Set, schema: Schema) -> Any:
-    """`value` without the fields of a set; None if nothing is left of it."""
+    """`value` without the fields of a set; None if nothing is left of a list. An emptied map is owned: it stays."""
     if not fields:
         return value
     if type(value) is dict:
@@ -137,7 +137,7 @@ def _remove(value: Any, fields: Set, schema: Schema) -> Any:
                 left = _remove(item, node, schema.child(key) or ANY)
                 if left is not None:
                     out[key] = left
-        return out or None
+        return out
     if type(value) is list:
         kept = []
         for i, item in enumerate(value):
