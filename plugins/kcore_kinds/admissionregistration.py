@@ -63,6 +63,7 @@ group = Group("admissionregistration.k8s.io")
 group.serve(
     "MutatingAdmissionPolicy",
     "mutatingadmissionpolicies",
+    blind=False,
     strategy=PolicyStrategy(),
     generation=True,
     hash="LYmCf+UMVdg=",
@@ -72,6 +73,7 @@ group.serve(
 group.serve(
     "MutatingAdmissionPolicyBinding",
     "mutatingadmissionpolicybindings",
+    blind=False,
     strategy=BindingStrategy(),
     generation=True,
     hash="90V5FRZZ3Zg=",
@@ -81,6 +83,7 @@ group.serve(
 group.serve(
     "MutatingWebhookConfiguration",
     "mutatingwebhookconfigurations",
+    blind=False,
     strategy=MutatingWebhookStrategy(),
     generation=True,
     hash="Sqi0GUgDaX0=",
@@ -90,6 +93,7 @@ group.serve(
 group.serve(
     "ValidatingAdmissionPolicy",
     "validatingadmissionpolicies",
+    blind=False,
     strategy=PolicyStrategy(),
     generation=True,
     hash="6OxvlMmQ6is=",
@@ -100,6 +104,7 @@ group.serve(
 group.serve(
     "ValidatingAdmissionPolicyBinding",
     "validatingadmissionpolicybindings",
+    blind=False,
     strategy=BindingStrategy(),
     generation=True,
     hash="v9715VZqakg=",
@@ -109,6 +114,7 @@ group.serve(
 group.serve(
     "ValidatingWebhookConfiguration",
     "validatingwebhookconfigurations",
+    blind=False,
     strategy=ValidatingWebhookStrategy(),
     generation=True,
     hash="B0wHjQmsGNk=",

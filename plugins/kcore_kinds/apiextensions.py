@@ -37,6 +37,7 @@ group = Group("apiextensions.k8s.io", package="apiextensions-apiserver.pkg.apis.
 group.serve(
     "CustomResourceDefinition",
     "customresourcedefinitions",
+    blind=False,
     strategy=DefinitionStrategy(),
     generation=True,
     hash="jfWCUB31mvA=",

@@ -16,6 +16,7 @@ group = Group("apiregistration.k8s.io", package="kube-aggregator.pkg.apis.apireg
 group.serve(
     "APIService",
     "apiservices",
+    blind=False,
     strategy=APIServiceStrategy(),
     hash="InPBPD7+PqM=",
     namespaced=False,

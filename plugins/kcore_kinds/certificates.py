@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kcore import clock
 from kcore.api.kinds import Subresource
 from kcore_kinds.declare import STATUS, Builtin, Group, Object, fields
 from kcore_kinds.podspec import missing
@@ -21,12 +22,10 @@ class RequestStrategy(Builtin):
         obj["spec"] = old["spec"]
 
     def fill(self, obj: Object) -> None:
-        spec = obj["spec"]
-        if not spec.get("usages"):
-            spec["usages"] = ["digital signature", "key encipherment"]
         status = obj["status"]
         for condition in status.get("conditions") or ():
-            missing(condition, {"status": "True"})
+            now = clock.timestamp()
+            missing(condition, {"status": "True", "lastUpdateTime": now, "lastTransitionTime": now})
 
 
 group = Group("certificates.k8s.io")

@@ -16,13 +16,14 @@ class SecretStrategy(Builtin):
         """``stringData`` is for writing only: its values go into ``data`` and win there."""
         plain = obj.pop("stringData", None)
         if plain:
-            data = obj.setdefault("data", {})
-            for key, value in plain.items():
-                data[key] = base64.b64encode(str(value).encode()).decode()
+            encoded = {key: base64.b64encode(str(value).encode()).decode() for key, value in plain.items()}
+            obj["data"] = {**(obj.get("data") or {}), **encoded}
         missing(obj, {"type": "Opaque"})
 
 
 class LimitRangeStrategy(Builtin):
+    allow_create_on_update = True
+
     def fill(self, obj: Object) -> None:
         for item in obj["spec"].get("limits") or ():
             if item.get("type") != "Container":
@@ -45,3 +46,4 @@ class ResourceQuotaStrategy(Builtin):
 
 class ServiceAccountStrategy(Builtin):
     returns_deleted = True
+    allow_unconditional_update = False

@@ -5,6 +5,6 @@ from __future__ import annotations
 from kcore_kinds.declare import Group
 
 group = Group("coordination.k8s.io")
-group.serve("Lease", "leases", hash="gqkMMb/YqFM=")
+group.serve("Lease", "leases", upsert=True, blind=False, hash="gqkMMb/YqFM=")
 
 KINDS = group.kinds

@@ -49,7 +49,13 @@ group.serve("ComponentStatus", "componentstatuses", namespaced=False, short="cs"
 group.serve("ConfigMap", "configmaps", hash="qFsyl6wFWjQ=", short="cm")
 group.serve("Endpoints", "endpoints", strategy=services.EndpointsStrategy(), hash="fWeeMqaN/OA=", short="ep")
 group.serve(
-    "Event", "events", selectable=EVENT_FIELDS, store_prefix="/registry/events/", hash="r2yiGXH7wu8=", short="ev"
+    "Event",
+    "events",
+    upsert=True,
+    selectable=EVENT_FIELDS,
+    store_prefix="/registry/events/",
+    hash="r2yiGXH7wu8=",
+    short="ev",
 )
 group.serve("LimitRange", "limitranges", strategy=config.LimitRangeStrategy(), hash="EBKMFVe6cwo=", short="limits")
 group.serve(

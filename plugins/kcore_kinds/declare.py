@@ -8,12 +8,13 @@ Names of definitions and of protobuf messages follow from group, version and kin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
 from kcore.api.names import dns_subdomain
 from kcore.api.schema import Schema
+from kcore.errors import Cause
 from kcore_kinds.tables import TABLES
 
 Object = dict[str, Any]
@@ -54,6 +55,8 @@ class Group:
         status: bool = False,
         generation: bool = False,
         names: NameRule = dns_subdomain,
+        upsert: bool = False,
+        blind: bool = True,
         scale: ScalePaths | None = None,
         subresources: tuple[Subresource, ...] = (),
         strategy: Builtin | None = None,
@@ -64,12 +67,15 @@ class Group:
         """Declare a resource. `hash` is the storage version hash, `short` its short names, separated by blanks.
 
         `status`, `generation` and `names` complete the strategy: has it the subresource, does it count generations,
-        and the rule for names.
+        and the rule for names; `upsert` lets a PUT create what is not there, and without `blind` a PUT must name the
+        version that it changes.
         """
         definition = f"io.k8s.{self._package}.{kind}"
         rules = strategy or Builtin()
         rules.definition = definition
         rules.has_status, rules.has_generation, rules.names = status, generation, names
+        rules.allow_create_on_update = upsert or rules.allow_create_on_update
+        rules.allow_unconditional_update = blind and rules.allow_unconditional_update
         subs = list(subresources)
         if status:
             subs.append(Subresource("status", kind, STATUS, namespaced=namespaced))
@@ -129,6 +135,21 @@ class Builtin(Strategy):
 
     def fill(self, obj: Object) -> None:
         """The kind's own defaults, on an object in Go's form."""
+
+    def validate(self, obj: Object) -> Iterable[Cause]:
+        from kcore_kinds import validation
+
+        return validation.check(self.definition, obj)
+
+    def validate_update(self, obj: Object, old: Object) -> Iterable[Cause]:
+        from kcore_kinds import validation
+
+        return validation.check(self.definition, obj, old)
+
+    def validate_status(self, obj: Object, old: Object) -> Iterable[Cause]:
+        from kcore_kinds import validation
+
+        return validation.check_status(self.definition, obj, old)
 
     def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
         return self.names(name, prefix=prefix)

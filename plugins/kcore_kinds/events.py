@@ -47,6 +47,7 @@ group = Group("events.k8s.io")
 group.serve(
     "Event",
     "events",
+    upsert=True,
     selectable=EVENT_FIELDS,
     store_prefix="/registry/events/",
     to_storage=to_core,

@@ -51,6 +51,8 @@ class _Form:
                     lost = [name] if lost is None else [*lost, name]
             elif not value and name in self.droppable:
                 lost = [name] if lost is None else [*lost, name]
+            elif not value and name in self.nulls:
+                obj[name] = None  # an empty list comes back from the store as none at all
             elif name in children:
                 obj[name] = children[name](value)
         if lost:

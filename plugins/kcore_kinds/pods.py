@@ -19,6 +19,11 @@ class PodStrategy(Builtin):
     def fill(self, obj: Object) -> None:
         podspec.fill_pod(obj["spec"])
         status = obj["status"]
+        ips = status.get("podIPs")
+        if status.get("podIP") and (not ips or ips[0].get("ip") != status["podIP"]):
+            status["podIPs"] = [{"ip": status["podIP"]}]
+        elif ips and not status.get("podIP"):
+            status["podIP"] = ips[0].get("ip", "")
         if status.get("phase") and not status.get("qosClass"):
             status["qosClass"] = qos_class(obj["spec"])
 
@@ -58,6 +63,9 @@ def set_gated(status: Object) -> None:
 
 
 class PodTemplateStrategy(Builtin):
+    returns_deleted = True
+    allow_create_on_update = True
+
     def fill(self, obj: Object) -> None:
         podspec.fill_template(obj["template"])
 

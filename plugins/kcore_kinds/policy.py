@@ -6,7 +6,13 @@ from kcore_kinds.declare import Group
 
 group = Group("policy")
 group.serve(
-    "PodDisruptionBudget", "poddisruptionbudgets", generation=True, hash="EVWiDmWqyJw=", short="pdb", status=True
+    "PodDisruptionBudget",
+    "poddisruptionbudgets",
+    blind=False,
+    generation=True,
+    hash="EVWiDmWqyJw=",
+    short="pdb",
+    status=True,
 )
 
 KINDS = group.kinds

@@ -27,6 +27,7 @@ def needs_health_port(spec: Object) -> bool:
 
 class ServiceStrategy(Builtin):
     returns_deleted = True
+    allow_create_on_update = True
 
     def fill(self, obj: Object) -> None:
         spec = obj["spec"]
@@ -46,6 +47,9 @@ class ServiceStrategy(Builtin):
             missing(spec, {"externalTrafficPolicy": "Cluster"})
         if spec["type"] == "LoadBalancer":
             missing(spec, {"allocateLoadBalancerNodePorts": True})
+            for ingress in obj["status"]["loadBalancer"].get("ingress") or ():
+                if ingress.get("ip"):
+                    missing(ingress, {"ipMode": "VIP"})
         if needs_cluster_ip(spec):
             missing(spec, {"internalTrafficPolicy": "Cluster"})
             self._families(spec)
@@ -127,6 +131,8 @@ def _drop_of_former_type(new: Object, was: Object) -> None:
 
 
 class EndpointsStrategy(Builtin):
+    allow_create_on_update = True
+
     def fill(self, obj: Object) -> None:
         for subset in obj.get("subsets") or ():
             for port in subset.get("ports") or ():

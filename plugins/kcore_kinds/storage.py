@@ -38,8 +38,8 @@ class Returned(Builtin):
 
 
 group = Group("storage.k8s.io")
-group.serve("CSIDriver", "csidrivers", strategy=DriverStrategy(), hash="hL6j/rwBV5w=", namespaced=False)
-group.serve("CSINode", "csinodes", strategy=Returned(), hash="Pe62DkZtjuo=", namespaced=False)
+group.serve("CSIDriver", "csidrivers", blind=False, strategy=DriverStrategy(), hash="hL6j/rwBV5w=", namespaced=False)
+group.serve("CSINode", "csinodes", blind=False, strategy=Returned(), hash="Pe62DkZtjuo=", namespaced=False)
 group.serve("CSIStorageCapacity", "csistoragecapacities", hash="xeVl+2Ly1kE=")
 group.serve(
     "StorageClass",
@@ -50,7 +50,13 @@ group.serve(
     short="sc",
 )
 group.serve(
-    "VolumeAttachment", "volumeattachments", strategy=Returned(), hash="tJx/ezt6UDU=", namespaced=False, status=True
+    "VolumeAttachment",
+    "volumeattachments",
+    blind=False,
+    strategy=Returned(),
+    hash="tJx/ezt6UDU=",
+    namespaced=False,
+    status=True,
 )
 group.serve(
     "VolumeAttributesClass",

@@ -13,7 +13,7 @@ def normalised(definition: str, obj: dict) -> dict:
     return obj
 
 
-def test_null_and_what_is_empty_is_lost_unless_it_is_a_pointer():
+def test_null_and_what_is_empty_is_lost_unless_it_is_a_pointer_or_always_written():
     spec = normalised(
         "core.v1.PodSpec",
         {
@@ -25,7 +25,7 @@ def test_null_and_what_is_empty_is_lost_unless_it_is_a_pointer():
             "activeDeadlineSeconds": 0,
         },
     )
-    assert spec == {"containers": [], "automountServiceAccountToken": False, "activeDeadlineSeconds": 0}
+    assert spec == {"containers": None, "automountServiceAccountToken": False, "activeDeadlineSeconds": 0}
 
 
 def test_structs_are_always_written_and_missing_lists_are_null():

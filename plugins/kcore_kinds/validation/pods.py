@@ -1,0 +1,306 @@
+"""The rules of pods and pod templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from kcore.api import fields, names
+from kcore.errors import Cause
+from kcore_kinds.validation import common, containers
+from kcore_kinds.validation.common import MAX_INT32, Object, one_of, problems
+from kcore_kinds.validation.volumes import volumes
+
+RESTART = ["Always", "OnFailure", "Never"]
+DNS = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]
+EFFECTS = ["NoSchedule", "PreferNoSchedule", "NoExecute"]
+_SYSCTL = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+_UPDATE = (
+    "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
+    "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
+    "`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)"
+)
+
+
+def pod(obj: Object, old: Object | None) -> Iterator[Cause]:
+    if old is None:
+        yield from pod_spec("spec", obj["spec"])
+    else:
+        yield from _update(obj["spec"], old["spec"])
+
+
+def pod_template(obj: Object, old: Object | None) -> Iterator[Cause]:
+    yield from template("template", obj.get("template") or {})
+
+
+def template(path: str, given: Object) -> Iterator[Cause]:
+    """A template: labels that pods can have, and a spec."""
+    meta = given.get("metadata") or {}
+    yield from common.labels(f"{path}.metadata.labels", meta.get("labels"))
+    yield from pod_spec(f"{path}.spec", given.get("spec") or {})
+
+
+def pod_spec(path: str, spec: Object) -> Iterator[Cause]:
+    yield from volumes(f"{path}.volumes", spec.get("volumes") or [])
+    known = {v.get("name", ""): v for v in spec.get("volumes") or ()}
+    taken: set[str] = set()
+    if not spec.get("containers"):
+        yield fields.required(f"{path}.containers")
+    yield from containers.containers(f"{path}.containers", spec.get("containers") or [], known, taken=taken)
+    inits = spec.get("initContainers") or []
+    yield from containers.containers(f"{path}.initContainers", inits, known, init=True, taken=taken)
+    debuggers = spec.get("ephemeralContainers") or []
+    yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken)
+    if spec.get("resources"):
+        yield from containers.resources(f"{path}.resources", spec["resources"])
+    yield from one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART)
+    yield from one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS)
+    yield from common.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
+    yield from _security(f"{path}.securityContext", spec.get("securityContext") or {})
+    for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
+        if not secret.get("name"):
+            yield fields.required(f"{path}.imagePullSecrets[{i}]")
+    yield from affinity(f"{path}.affinity", spec.get("affinity") or {})
+    if spec.get("dnsPolicy") == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
+        if spec.get("dnsConfig") is None:
+            yield fields.required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None")
+        else:
+            why = "must provide at least one DNS nameserver when `dnsPolicy` is None"
+            yield fields.required(f"{path}.dnsConfig.nameservers", why)
+    yield from _gates(path, spec)
+    yield from _spreading(f"{path}.topologySpreadConstraints", spec.get("topologySpreadConstraints") or [])
+    yield from _plain(path, spec)
+
+
+def _plain(path: str, spec: Object) -> Iterator[Cause]:
+    """The fields of one value each."""
+    for name in ("serviceAccountName", "nodeName"):
+        if spec.get(name):
+            yield from problems(f"{path}.{name}", spec[name], names.dns_subdomain(spec[name]))
+    deadline = spec.get("activeDeadlineSeconds")
+    if deadline is not None and not 1 <= deadline <= MAX_INT32:
+        yield fields.invalid(
+            f"{path}.activeDeadlineSeconds", deadline, f"must be between 1 and {MAX_INT32}, inclusive"
+        )
+    for name in ("hostname", "subdomain"):
+        if spec.get(name):
+            yield from problems(f"{path}.{name}", spec[name], names.dns_label(spec[name]))
+    yield from tolerations(f"{path}.tolerations", spec.get("tolerations") or [])
+    for i, alias in enumerate(spec.get("hostAliases") or ()):
+        yield from common.ip_address(f"{path}.hostAliases[{i}].ip", alias.get("ip", ""))
+        for j, host in enumerate(alias.get("hostnames") or ()):
+            yield from problems(f"{path}.hostAliases[{i}].hostnames[{j}]", host, names.dns_subdomain(host))
+    for name in ("priorityClassName", "runtimeClassName"):
+        if spec.get(name):
+            yield from problems(f"{path}.{name}", spec[name], names.dns_subdomain(spec[name]))
+    policy = spec.get("preemptionPolicy")
+    yield from one_of(f"{path}.preemptionPolicy", policy, ["Never", "PreemptLowerPriority"])
+
+
+def _security(path: str, given: Object) -> Iterator[Cause]:
+    for name in ("fsGroup", "runAsUser", "runAsGroup"):
+        yield from containers.user_id(f"{path}.{name}", given.get(name))
+    for i, group in enumerate(given.get("supplementalGroups") or ()):
+        yield from containers.user_id(f"{path}.supplementalGroups[{i}]", group)
+    seen = set()
+    for i, sysctl in enumerate(given.get("sysctls") or ()):
+        name = sysctl.get("name", "")
+        at = f"{path}.sysctls[{i}].name"
+        if not name:
+            yield fields.required(at)
+        elif len(name) > 253 or not re.fullmatch(_SYSCTL, name):
+            yield fields.invalid(at, name, f"must have at most 253 characters and match regex {_SYSCTL}")
+        elif name in seen:
+            yield fields.duplicate(at, name)
+        seen.add(name)
+    yield from one_of(f"{path}.fsGroupChangePolicy", given.get("fsGroupChangePolicy"), ["Always", "OnRootMismatch"])
+    yield from containers.seccomp(f"{path}.seccompProfile", given.get("seccompProfile"))
+
+
+def affinity(path: str, given: Object) -> Iterator[Cause]:
+    node = given.get("nodeAffinity") or {}
+    required = node.get("requiredDuringSchedulingIgnoredDuringExecution")
+    at = f"{path}.nodeAffinity"
+    if required is not None:
+        yield from node_selector(f"{at}.requiredDuringSchedulingIgnoredDuringExecution", required)
+    for i, term in enumerate(node.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
+        where = f"{at}.preferredDuringSchedulingIgnoredDuringExecution[{i}]"
+        yield from _weight(where, term)
+        yield from _node_term(f"{where}.preference", term.get("preference") or {})
+    for sort in ("podAffinity", "podAntiAffinity"):
+        found = given.get(sort) or {}
+        for i, term in enumerate(found.get("requiredDuringSchedulingIgnoredDuringExecution") or ()):
+            yield from _pod_term(f"{path}.{sort}.requiredDuringSchedulingIgnoredDuringExecution[{i}]", term)
+        for i, term in enumerate(found.get("preferredDuringSchedulingIgnoredDuringExecution") or ()):
+            where = f"{path}.{sort}.preferredDuringSchedulingIgnoredDuringExecution[{i}]"
+            yield from _weight(where, term)
+            yield from _pod_term(f"{where}.podAffinityTerm", term.get("podAffinityTerm") or {})
+
+
+def _weight(path: str, term: Object) -> Iterator[Cause]:
+    if not 1 <= term.get("weight", 0) <= 100:
+        yield fields.invalid(f"{path}.weight", term.get("weight", 0), "must be in the range 1-100")
+
+
+def node_selector(path: str, given: Object) -> Iterator[Cause]:
+    terms = given.get("nodeSelectorTerms") or []
+    if not terms:
+        yield fields.required(f"{path}.nodeSelectorTerms", "must have at least one node selector term")
+    for i, term in enumerate(terms):
+        yield from _node_term(f"{path}.nodeSelectorTerms[{i}]", term)
+
+
+def _node_term(path: str, term: Object) -> Iterator[Cause]:
+    for i, e in enumerate(term.get("matchExpressions") or ()):
+        at, operator, values = f"{path}.matchExpressions[{i}]", e.get("operator"), e.get("values") or []
+        if operator in ("In", "NotIn"):
+            if not values:
+                yield fields.required(f"{at}.values", "must be specified when `operator` is 'In' or 'NotIn'")
+        elif operator in ("Exists", "DoesNotExist"):
+            if values:
+                why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                yield fields.forbidden(f"{at}.values", why)
+        elif operator in ("Gt", "Lt"):
+            if len(values) != 1:
+                yield fields.required(f"{at}.values", "must be specified single value when `operator` is 'Lt' or 'Gt'")
+        else:
+            yield fields.invalid(f"{at}.operator", operator or "", "not a valid selector operator")
+        yield from problems(f"{at}.key", e.get("key", ""), names.qualified_name(e.get("key", "")))
+
+
+def _pod_term(path: str, term: Object) -> Iterator[Cause]:
+    yield from common.label_selector(f"{path}.labelSelector", term.get("labelSelector"))
+    yield from common.label_selector(f"{path}.namespaceSelector", term.get("namespaceSelector"))
+    key = term.get("topologyKey", "")
+    if not key:
+        yield fields.required(f"{path}.topologyKey", "can not be empty")
+    yield from problems(f"{path}.topologyKey", key, names.qualified_name(key))
+
+
+def _gates(path: str, spec: Object) -> Iterator[Cause]:
+    for i, gate in enumerate(spec.get("readinessGates") or ()):
+        type = gate.get("conditionType", "")
+        yield from problems(f"{path}.readinessGates[{i}].conditionType", type, names.qualified_name(type))
+    seen = set()
+    for i, gate in enumerate(spec.get("schedulingGates") or ()):
+        name = gate.get("name", "")
+        yield from problems(f"{path}.schedulingGates[{i}]", name, names.qualified_name(name))
+        if name in seen:
+            yield fields.duplicate(f"{path}.schedulingGates[{i}]", name)
+        seen.add(name)
+
+
+def _spreading(at: str, given: list[Object]) -> Iterator[Cause]:
+    seen = set()
+    for i, constraint in enumerate(given):
+        path, skew, key = f"{at}[{i}]", constraint.get("maxSkew", 0), constraint.get("topologyKey", "")
+        if skew <= 0:
+            yield fields.invalid(f"{path}.maxSkew", skew, "must be greater than zero")
+        if not key:
+            yield fields.required(f"{path}.topologyKey", "can not be empty")
+        else:
+            yield from problems(f"{path}.topologyKey", key, names.qualified_name(key))
+        action = constraint.get("whenUnsatisfiable")
+        yield from one_of(f"{path}.whenUnsatisfiable", action, ["DoNotSchedule", "ScheduleAnyway"], required=True)
+        pair = (key, action)
+        if pair in seen:
+            text = f"{{{key}, {action}}}"
+            yield fields.duplicate(f"{path}.{{topologyKey, whenUnsatisfiable}}", text)
+        seen.add(pair)
+        domains = constraint.get("minDomains")
+        if domains is not None and domains <= 0:
+            yield fields.invalid(f"{path}.minDomains", domains, "must be greater than zero")
+        yield from common.label_selector(f"{path}.labelSelector", constraint.get("labelSelector"))
+
+
+def tolerations(at: str, given: list[Object]) -> Iterator[Cause]:
+    for i, toleration in enumerate(given):
+        path, key = f"{at}[{i}]", toleration.get("key")
+        if key:
+            yield from problems(f"{path}.key", key, names.qualified_name(key))
+        operator = toleration.get("operator") or "Equal"
+        if not key and operator != "Exists":
+            why = 'operator must be Exists when `key` is empty, which means "match all values and all keys"'
+            yield fields.invalid(f"{path}.operator", operator, why)
+        effect = toleration.get("effect")
+        if toleration.get("tolerationSeconds") is not None and effect != "NoExecute":
+            why = "effect must be 'NoExecute' when `tolerationSeconds` is set"
+            yield fields.invalid(f"{path}.effect", effect or "", why)
+        if operator == "Equal":
+            value = toleration.get("value", "")
+            yield from problems(f"{path}.operator", value, names.label_value(value)[:1])
+        elif operator == "Exists":
+            if toleration.get("value"):
+                why = "value must be empty when `operator` is 'Exists'"
+                yield fields.invalid(f"{path}.operator", _internal(toleration), why)
+        elif operator not in ("Lt", "Gt"):
+            yield fields.not_supported(f"{path}.operator", operator, ["Equal", "Exists"])
+        if effect:
+            yield from one_of(f"{path}.effect", effect, EFFECTS)
+
+
+def _internal(toleration: Object) -> Object:
+    given = {k[0].upper() + k[1:]: v for k, v in toleration.items()}
+    return {"Key": "", "Operator": "", "Value": "", "Effect": "", "TolerationSeconds": None, **given}
+
+
+# --- changes of a pod -----------------------------------------------------------------------------------------------
+
+
+def _update(new: Object, old: Object) -> Iterator[Cause]:
+    """A pod's spec is fixed but for images, a shorter deadline and more tolerations."""
+    for sort in ("containers", "initContainers"):
+        if len(new.get(sort) or ()) != len(old.get(sort) or ()):
+            yield fields.forbidden(f"spec.{sort}", "pod updates may not add or remove containers")
+            return
+    for sort in ("containers", "initContainers"):
+        for i, container in enumerate(new.get(sort) or ()):
+            if not container.get("image"):
+                yield fields.required(f"spec.{sort}[{i}].image")
+    yield from _deadline(new.get("activeDeadlineSeconds"), old.get("activeDeadlineSeconds"))
+    before, after = old.get("tolerations") or [], new.get("tolerations") or []
+    lost = [t for t in before if not any(_same_toleration(t, n) for n in after)]
+    if lost:
+        yield fields.forbidden(
+            "spec.tolerations", "existing toleration can not be modified except its tolerationSeconds"
+        )
+        return
+    gates = [g.get("name") for g in old.get("schedulingGates") or ()]
+    for i, gate in enumerate(new.get("schedulingGates") or ()):
+        if gate.get("name") not in gates:
+            why = f"only deletion is allowed, but found new scheduling gate '{gate.get('name')}'"
+            yield fields.forbidden(f"spec.schedulingGates[{i}]", why)
+            return
+    if _fixed(new, gated=bool(gates)) != _fixed(old, gated=bool(gates)):
+        yield fields.forbidden("spec", _UPDATE)
+
+
+def _deadline(new: int | None, old: int | None) -> Iterator[Cause]:
+    path = "spec.activeDeadlineSeconds"
+    if new is None:
+        if old is not None:
+            why = "must not update from a positive integer to nil value"
+            yield fields.invalid(path, None, why)
+        return
+    if not 0 <= new <= MAX_INT32:
+        yield fields.invalid(path, new, f"must be between 0 and {MAX_INT32}, inclusive")
+    elif old is not None and new > old:
+        yield fields.invalid(path, new, "must be less than or equal to previous value")
+
+
+def _same_toleration(a: Object, b: Object) -> bool:
+    return {**a, "tolerationSeconds": 0} == {**b, "tolerationSeconds": 0}
+
+
+def _fixed(spec: Object, *, gated: bool) -> Object:
+    """What of a spec may not change. While gates hold the pod back, its placement may still be narrowed."""
+    free = {"activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"}
+    if gated:
+        free |= {"nodeSelector", "affinity"}
+    out = {k: v for k, v in spec.items() if k not in free}
+    if out.get("terminationGracePeriodSeconds") == 1 or (out.get("terminationGracePeriodSeconds") or 0) < 0:
+        out["terminationGracePeriodSeconds"] = 1
+    for sort in ("containers", "initContainers"):
+        if sort in out:
+            out[sort] = [{k: v for k, v in c.items() if k != "image"} for c in out[sort] or ()]
+    return out
