@@ -44,8 +44,9 @@ class RunningCluster:
         return self.directory / "kubeconfig"
 
     def kcore(self, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run ``kcore ARGUMENTS --data-dir ...``."""
-        command = [sys.executable, "-m", "kcore", *arguments, "--data-dir", str(self.directory)]
+        """Run a command of ``kcore`` on this cluster's data directory."""
+        name, *rest = arguments
+        command = [sys.executable, "-m", "kcore", name, "--data-dir", str(self.directory), *rest]
         return _run(command, dict(os.environ), "", check, timeout)
 
     def run_kubectl(
@@ -126,6 +127,8 @@ def settings(number: int) -> list[str]:
         f"cluster.pod_cidr=127.{number}.128.0/17",
         f"cluster.node_ports={first}-{first + 99}",
         f"api.port={free_port()}",
+        f"nodes.port={free_port()}",  # a wildcard listener of another user would be in the way
+        f"metrics.address=127.{number}.127.254",  # the last of the node addresses
     ]
 
 
@@ -144,6 +147,7 @@ def running(
         if as_user:
             os.chown(home, as_user, as_user)
             os.chmod(made, 0o755)
+            command = [*_become(as_user), *command]
         with (home / "output").open("w") as errors:
             process = subprocess.Popen(
                 command,
@@ -151,7 +155,6 @@ def running(
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                user=as_user or None,
                 env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"},
             )
         cluster = RunningCluster(home, process, number)
@@ -162,6 +165,13 @@ def running(
             cluster.stop(signal.SIGTERM)
             if process.stdout is not None:
                 process.stdout.close()
+
+
+def _become(user: int) -> list[str]:
+    """How to run a command as that user, without any privilege but to read this Python wherever it is installed."""
+    only = "-all,+dac_read_search"
+    ids = [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+    return ["setpriv", *ids, f"--inh-caps={only}", f"--ambient-caps={only}", f"--bounding-set={only}"]
 
 
 def _wait_ready(cluster: RunningCluster) -> None:
