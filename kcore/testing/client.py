@@ -9,10 +9,12 @@ from __future__ import annotations
 import copy
 import random
 import uuid
+from bisect import bisect_right
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import trio
 
 from kcore import clock, errors
@@ -46,14 +48,22 @@ def _merge(target: Any, patch: Any) -> Any:
     return out
 
 
+@attrs.frozen(slots=True)
+class _Change:
+    revision: int
+    type: str
+    new: Object
+    old: Object | None
+
+
 class MemoryClient:
     """See the module. All methods are those of `kcore.client.Client`."""
 
     def __init__(self, seed: int = 0) -> None:
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
         self._revision = 0
-        self._log: list[tuple[int, str, str, Object, Object | None]] = []  # revision, resource, type, new, old
-        self._changed = trio.Condition()
+        self._logs: dict[str, list[_Change]] = {}  # by resource, in order of revision
+        self._changed: dict[str, trio.Condition] = {}
         self._random = random.Random(seed)
         self.fail: errors.ApiError | None = None  # set it and every call raises it
 
@@ -99,22 +109,27 @@ class MemoryClient:
         await self._enter()
         labels, fields = selectors.parse(label_selector), selectors.parse_fields(field_selector)
 
+        log = self._logs.setdefault(str(resource), [])
+        changed = self._changed.setdefault(str(resource), trio.Condition())
+
         async def events() -> AsyncIterator[WatchEvent]:
-            at = int(resource_version)
+            at = bisect_right(log, int(resource_version), key=lambda change: change.revision)
             while True:
-                for revision, name, type, new, old in self._log[at:]:
-                    at = revision
-                    if name != str(resource) or (namespace and new["metadata"].get("namespace") != namespace):
+                while at < len(log):
+                    change = log[at]
+                    at += 1
+                    new, old = change.new, change.old
+                    if namespace and new["metadata"].get("namespace") != namespace:
                         continue
-                    now = type != "DELETED" and _matches(new, labels, fields)
+                    now = change.type != "DELETED" and _matches(new, labels, fields)
                     before = old is not None and _matches(old, labels, fields)
                     if now:
                         yield WatchEvent("MODIFIED" if before else "ADDED", new)
                     elif before:
                         yield WatchEvent("DELETED", new)
-                if at >= self._revision:
-                    async with self._changed:
-                        await self._changed.wait()
+                async with changed:
+                    if at >= len(log):
+                        await changed.wait()
 
         stream = events()
         try:
@@ -199,8 +214,11 @@ class MemoryClient:
         if (uid and uid != meta["uid"]) or (resource_version and resource_version != meta["resourceVersion"]):
             raise errors.conflict(resource.resource, name, "the precondition does not match", resource.group)
         finalizers = list(meta.get("finalizers") or ())
-        if propagation == "Foreground":
-            finalizers.append("foregroundDeletion")
+        for policy, finalizer in (("Foreground", "foregroundDeletion"), ("Orphan", "orphan")):
+            if propagation == policy and finalizer not in finalizers:
+                finalizers.append(finalizer)
+        if resource.resource == "namespaces" and old["spec"].get("finalizers"):
+            return await self._terminate_namespace(resource, old)
         grace = 0
         if resource.resource == "pods" and old["spec"].get("nodeName"):
             grace = old["spec"].get("terminationGracePeriodSeconds", 30) if grace_seconds is None else grace_seconds
@@ -215,7 +233,18 @@ class MemoryClient:
             if finalizers:
                 new["metadata"]["finalizers"] = finalizers
             return await self._write(resource, new, "MODIFIED", old)
-        return old
+        if not finalizers or finalizers == meta.get("finalizers"):
+            return old
+        new["metadata"]["finalizers"] = finalizers
+        return await self._write(resource, new, "MODIFIED", old)
+
+    async def _terminate_namespace(self, resource: GVR, old: Object) -> Object:
+        """A namespace goes when its spec.finalizers are empty."""
+        if old["metadata"].get("deletionTimestamp"):
+            return old
+        metadata = {**old["metadata"], "deletionTimestamp": clock.timestamp()}
+        new = {**old, "metadata": metadata, "status": {"phase": "Terminating"}}
+        return await self._write(resource, new, "MODIFIED", old)
 
     async def delete_collection(
         self, resource: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
@@ -232,6 +261,10 @@ class MemoryClient:
     async def _replace(self, resource: GVR, new: Object, old: Object, subresource: str) -> Object:
         if subresource == "scale":
             new = {**copy.deepcopy(old), "spec": {**old["spec"], "replicas": new["spec"]["replicas"]}}
+        elif subresource == "finalize":
+            new = {**copy.deepcopy(old), "spec": {**old["spec"], "finalizers": new["spec"].get("finalizers") or []}}
+            if not new["spec"]["finalizers"] and new["metadata"].get("deletionTimestamp"):
+                return await self._remove(resource, new)
         elif subresource:
             new = {**copy.deepcopy(old), "status": new.get("status", {})}
         elif "status" in old:
@@ -269,9 +302,10 @@ class MemoryClient:
         return gone
 
     async def _record(self, resource: GVR, type: str, new: Object, old: Object | None) -> None:
-        self._log.append((self._revision, str(resource), type, new, old))
-        async with self._changed:
-            self._changed.notify_all()
+        self._logs.setdefault(str(resource), []).append(_Change(self._revision, type, new, old))
+        changed = self._changed.setdefault(str(resource), trio.Condition())
+        async with changed:
+            changed.notify_all()
 
     @staticmethod
     def _scale(obj: Object) -> Object:
@@ -280,7 +314,10 @@ class MemoryClient:
             "kind": "Scale",
             "metadata": {k: obj["metadata"].get(k) for k in ("name", "namespace", "uid", "resourceVersion")},
             "spec": {"replicas": obj["spec"].get("replicas", 0)},
-            "status": {"replicas": obj.get("status", {}).get("replicas", 0)},
+            "status": {
+                "replicas": obj.get("status", {}).get("replicas", 0),
+                "selector": str(selectors.from_object(obj["spec"].get("selector"))),
+            },
         }
 
 

@@ -1,0 +1,197 @@
+"""Garbage collection: what has lost all its owners goes; foreground and orphaning deletion of owners.
+
+A graph of everything in the cluster is kept up to date by the events of all resources: who owns whom. Work arises
+only from changes of it; an owner that the graph does not know is asked for at the API before anything is deleted.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import trio
+
+from kcore.controller import ControllerContext
+from kcore.controller.base import Reconciler
+from kcore.controller.resources import Resources
+from kcore.errors import Conflict, NotFound
+from kcore.objects import Object, meta
+from kcore.objects.resources import CUSTOMRESOURCEDEFINITIONS, EVENTS, GVR
+from kcore_controllers.ownership import Graph, Node
+
+FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
+SYNC_TIMEOUT = 30.0  # seconds; a resource that is not served must not keep the others waiting
+ABSENT_REMEMBERED = 500  # owners known not to exist
+
+
+class GarbageCollector(Reconciler):
+    """Keys are uids."""
+
+    name = "garbagecollector"
+
+    def __init__(self, context: ControllerContext):
+        super().__init__(context)
+        self.graph = Graph()
+        self._absent: OrderedDict[str, None] = OrderedDict()
+        self.resources = Resources(self.informers.get(CUSTOMRESOURCEDEFINITIONS))
+        self._stops.append(self.resources.stop)
+        self.resources.follow(self._follow, self._unfollow)
+
+    def _follow(self, resource: GVR) -> None:
+        if resource == EVENTS:
+            return
+        informer = self.informers.get(resource)
+        stop = informer.on_change(lambda old, new: self._changed(resource, old, new))
+        self._stops.append(stop)
+
+    def _unfollow(self, resource: GVR) -> None:
+        self.informers.stop(resource)
+
+    def _changed(self, resource: GVR, old: Object | None, new: Object | None) -> None:
+        if new is None:
+            if old is not None and (node := self.graph.remove(meta.uid(old))):
+                self._remember_absent(node.uid)
+                for uid in node.dependents:
+                    self.queue.add(uid)
+                self._wake_waiting_owners(node)
+            return
+        before, after = self.graph.put(resource, new)
+        if before is not None and before == after:
+            return
+        self._absent.pop(after.uid, None)
+        if after.state == FOREGROUND or after.state == ORPHAN:
+            self.queue.add(after.uid)
+        if before is not None and before.deleting != after.deleting:
+            self._wake_waiting_owners(after)
+        if after.owners and self._owners_need_a_look(after):
+            self.queue.add(after.uid)
+
+    def _owners_need_a_look(self, node: Node) -> bool:
+        for ref in node.owners:
+            owner = self.graph.get(ref.uid)
+            if owner is None or owner.state == FOREGROUND or not owner.may_own(node, ref):
+                return True
+        return False
+
+    def _wake_waiting_owners(self, node: Node) -> None:
+        for ref in node.owners:
+            owner = self.graph.get(ref.uid)
+            if owner is not None and owner.state == FOREGROUND:
+                self.queue.add(owner.uid)
+
+    def _remember_absent(self, uid: str) -> None:
+        self._absent[uid] = None
+        if len(self._absent) > ABSENT_REMEMBERED:
+            self._absent.popitem(last=False)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        with trio.move_on_after(SYNC_TIMEOUT):
+            task_status.started()
+            task_status = trio.TASK_STATUS_IGNORED
+            for informer in self.informers:
+                await informer.synced.wait()
+        await super().run(task_status)
+
+    # --- the work ---
+
+    async def reconcile(self, key: str) -> float | None:
+        node = self.graph.get(key)
+        if node is None:
+            return None
+        if node.state == ORPHAN:
+            await self._orphan(node)
+        elif node.state == FOREGROUND:
+            await self._wait_for_dependents(node)
+        elif not node.deleting and node.owners:
+            await self._check_owners(node)
+        return None
+
+    async def _orphan(self, node: Node) -> None:
+        """Set the dependents free, then let the owner go."""
+        for uid in list(node.dependents):
+            dependent = self.graph.get(uid)
+            if dependent is not None:
+                await self._drop_references(dependent, {node.uid})
+        await self._drop_finalizer(node, ORPHAN)
+
+    async def _wait_for_dependents(self, node: Node) -> None:
+        blocking = [d for d in map(self.graph.get, node.dependents) if d is not None and d.blocks(node.uid)]
+        if not blocking:
+            await self._drop_finalizer(node, FOREGROUND)
+            return
+        for uid in node.dependents:
+            dependent = self.graph.get(uid)
+            if dependent is not None and not dependent.deleting:
+                self.queue.add(uid)
+
+    async def _check_owners(self, node: Node) -> None:
+        solid, gone, waiting = [], set(), set()
+        for ref in node.owners:
+            state = await self._owner_state(node, ref.uid)
+            if state == "gone":
+                gone.add(ref.uid)
+            elif (state == "waiting" and ref.blocking) or state == "waiting":
+                waiting.add(ref.uid)
+            else:
+                solid.append(ref.uid)
+        if solid:
+            if gone or waiting:
+                await self._drop_references(node, gone | waiting)
+            return
+        if waiting and node.dependents:
+            await self._delete(node, "Foreground")
+        else:
+            await self._delete(node, "Background")
+
+    async def _owner_state(self, node: Node, uid: str) -> str:
+        """solid (it exists), waiting (it is being deleted in the foreground) or gone."""
+        ref = next(r for r in node.owners if r.uid == uid)
+        owner = self.graph.get(uid)
+        if owner is not None:
+            if not owner.may_own(node, ref):
+                return "gone"
+            return "waiting" if owner.state == FOREGROUND else "solid"
+        if uid in self._absent:
+            return "gone"
+        resource = self.resources.of_kind(ref.api_version, ref.kind)
+        if resource is None:
+            return "solid"  # of a kind that nobody serves: it cannot be told, so nothing is deleted
+        try:
+            found = await self.client.get(resource, ref.name, node.namespace if resource.namespaced else "")
+        except NotFound:
+            found = {"metadata": {}}
+        if meta.uid(found) != uid:
+            self._remember_absent(uid)
+            return "gone"
+        return "solid"
+
+    async def _delete(self, node: Node, propagation: str) -> None:
+        try:
+            await self.client.delete(node.resource, node.name, node.namespace, propagation=propagation, uid=node.uid)
+        except NotFound:
+            pass
+        except Conflict:
+            pass  # another object of that name: this one is gone
+
+    async def _drop_references(self, node: Node, uids: set[str]) -> None:
+        try:
+            obj = await self.client.get(node.resource, node.name, node.namespace)
+            if meta.uid(obj) != node.uid:
+                return
+            kept = [r for r in obj["metadata"].get("ownerReferences") or () if r["uid"] not in uids]
+            await self._patch_metadata(node, obj, {"ownerReferences": kept or None})
+        except NotFound:
+            pass
+
+    async def _drop_finalizer(self, node: Node, finalizer: str) -> None:
+        try:
+            obj = await self.client.get(node.resource, node.name, node.namespace)
+            present = obj["metadata"].get("finalizers") or []
+            if meta.uid(obj) == node.uid and finalizer in present:
+                kept = [f for f in present if f != finalizer]
+                await self._patch_metadata(node, obj, {"finalizers": kept or None})
+        except NotFound:
+            pass
+
+    async def _patch_metadata(self, node: Node, obj: Object, change: Object) -> None:
+        guarded = {"uid": node.uid, "resourceVersion": meta.resource_version(obj), **change}
+        await self.client.patch(node.resource, node.name, {"metadata": guarded}, node.namespace)

@@ -1,0 +1,96 @@
+"""ResourceQuotas: counts what a namespace uses. Admission refuses what would exceed it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from kcore.controller import ControllerContext
+from kcore.controller.base import Reconciler
+from kcore.controller.resources import BUILTIN
+from kcore.objects import Object, meta
+from kcore.objects.resources import (
+    CONFIGMAPS,
+    GVR,
+    PERSISTENTVOLUMECLAIMS,
+    PODS,
+    REPLICATIONCONTROLLERS,
+    RESOURCEQUOTAS,
+    SECRETS,
+    SERVICES,
+)
+from kcore_controllers import quota_usage as usage
+
+FULL_RESYNC = 300.0  # seconds; what is counted at the API (--resource-quota-sync-period)
+_CORE = (SERVICES, CONFIGMAPS, SECRETS, PERSISTENTVOLUMECLAIMS, REPLICATIONCONTROLLERS)
+
+
+class ResourceQuotaController(Reconciler):
+    name = "resourcequota"
+
+    def __init__(self, context: ControllerContext):
+        super().__init__(context)
+        self.quotas = self.watch(RESOURCEQUOTAS, self._quota_changed)
+        self.pods = self.watch(PODS, self._object_changed)
+        self.counted = {r.resource: self.watch(r, self._object_changed) for r in _CORE}
+
+    def _quota_changed(self, old: Object | None, new: Object | None) -> None:
+        if (
+            old is not None
+            and new is not None
+            and old["spec"] == new["spec"]
+            and old.get("status") == new.get("status")
+        ):
+            return
+        self.enqueue(old, new)
+
+    def _object_changed(self, old: Object | None, new: Object | None) -> None:
+        obj = new or old or {}
+        quotas = self.quotas.by_namespace(meta.namespace(obj))
+        if quotas and (old is None or new is None or _other_usage(old, new)):
+            for quota in quotas:
+                self.queue.add_after(meta.key(quota), 0.05)
+
+    async def reconcile(self, key: str) -> float | None:
+        quota = self.quotas.get(key)
+        if quota is None:
+            return None
+        hard = quota["spec"].get("hard") or {}
+        used: dict[str, Decimal] = dict.fromkeys(hard, Decimal(0))
+        namespace = meta.namespace(quota)
+        for pod in self.pods.by_namespace(namespace):
+            if not meta.pod_terminal(pod) and usage.in_scope(quota, pod):
+                usage.add(used, usage.of_pod(pod))
+        for resource, informer in self.counted.items():
+            for obj in informer.by_namespace(namespace):
+                usage.add(used, usage.of_object(resource, obj))
+        others = await self._others(hard, namespace, used)
+        status = {"hard": dict(hard), "used": {k: usage.text(k, v) for k, v in used.items()}}
+        if status != quota.get("status"):
+            await self.client.update(RESOURCEQUOTAS, {**quota, "status": status}, subresource="status")
+        return FULL_RESYNC if others else None
+
+    async def _others(self, hard: Object, namespace: str, used: dict[str, Decimal]) -> bool:
+        """``count/RESOURCE.GROUP`` of what is not watched here is counted at the API now and then."""
+        found = False
+        for name in hard:
+            resource = _counted(name)
+            if resource is not None:
+                used[name] = Decimal(len((await self.client.list(resource, namespace)).items))
+                found = True
+        return found
+
+
+def _counted(name: str) -> GVR | None:
+    prefix, _, resource = name.partition("/")
+    if prefix != "count":
+        return None
+    known = {str(r): r for r in BUILTIN if r.namespaced and r not in _CORE and r != PODS}
+    return known.get(resource)
+
+
+def _other_usage(old: Object, new: Object) -> bool:
+    """The change may alter what is counted: a pod has finished, a claim has grown, a service has another type."""
+    return bool(
+        (old.get("status") or {}).get("phase") != (new.get("status") or {}).get("phase")
+        or old.get("spec") != new.get("spec")
+    )
