@@ -31,6 +31,7 @@ PLUGINS = {
     "CertificateRequester": ("certificates", "Certificate requests say who asked"),
     "CertificateSubjectRestriction": ("certificates", "Nobody becomes system:masters by a certificate request"),
     "DefaultIngressClass": ("storage", "Ingresses that name no class get the default one"),
+    "ResourceQuota": ("quota", "A namespace uses no more than its ResourceQuotas allow"),
     "AlwaysPullImages": ("accounts", "Every image is pulled anew, so that its pull secret is checked"),
 }
 DEFAULTS = tuple(name for name in PLUGINS if name != "AlwaysPullImages")
