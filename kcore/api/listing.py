@@ -152,9 +152,7 @@ def _from_cache(feed: Feed, selection: Selection, limit: int, start: str) -> Pag
     return Page(found, revision, _make_token(revision, more + "\0"), remaining)
 
 
-async def _continued(
-    feed: Feed, served: Served, selection: Selection, revision: int, start: str, limit: int
-) -> Page:
+async def _continued(feed: Feed, served: Served, selection: Selection, revision: int, start: str, limit: int) -> Page:
     if revision <= 0:  # a token given out with a 410: go on inconsistently
         await feed.caught_up()
         return _from_cache(feed, selection, limit, start)
@@ -216,8 +214,8 @@ def version_number(text: str) -> int:
         return 0
     if not text.isdecimal():
         raise errors.BadRequest(
-            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
-            "invalid syntax"
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing '
+            f'"{text}": invalid syntax'
         )
     return int(text)
 
