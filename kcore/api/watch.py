@@ -50,7 +50,7 @@ class Watch:
             raise errors.ApiError(error.message.removeprefix("invalid resource version: "), reason="") from None
         if options.send_initial and version:
             await not_in_the_future(feed, version, options.resource_version)
-        if (not version and options.resource_version != "0") and feed.revision < feed.store.revision:
+        if feed.revision < feed.store.revision:
             await feed.caught_up()
         past: list[Change] = []
         if version and not options.send_initial:
