@@ -98,9 +98,7 @@ def forbidden(wanted: Attributes, reason: str = "") -> errors.Forbidden:
 # --- impersonation ---------------------------------------------------------------------------------------------------
 
 
-async def impersonated(
-    authorizers: Sequence[Authorizer], request: Request, user: User, info: RequestInfo
-) -> User:
+async def impersonated(authorizers: Sequence[Authorizer], request: Request, user: User, info: RequestInfo) -> User:
     """The user that the Impersonate-* headers name, when `user` may act for them; else `user`.
 
     Raises Forbidden, BadRequest (other headers without a user name).
@@ -116,9 +114,7 @@ async def impersonated(
     }
     if not name:
         if groups or uid or extra:
-            raise errors.BadRequest(
-                f"requested {_show(name, uid, groups, extra)} without impersonating a user name"
-            )
+            raise errors.BadRequest(f"requested {_show(name, uid, groups, extra)} without impersonating a user name")
         return user
     try:
         for wanted in _checks(user, name, uid, groups, extra):
@@ -133,9 +129,7 @@ async def impersonated(
     return with_standard_group(User(name, groups, uid, extra))
 
 
-def _checks(
-    user: User, name: str, uid: str, groups: tuple[str, ...], extra: dict[str, list[str]]
-) -> list[Attributes]:
+def _checks(user: User, name: str, uid: str, groups: tuple[str, ...], extra: dict[str, list[str]]) -> list[Attributes]:
     """Everything that `user` must be allowed to impersonate."""
     verb = "impersonate"
     checks = []

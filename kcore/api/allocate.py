@@ -198,11 +198,12 @@ class ServiceAllocator(Hooks):
     def _free(self, used: set[int], kept: set[int], reservation: _Reserved) -> int:
         picks = (self._random.choice(self._ports) for _ in range(_TRIES))
         for number in (*picks, *self._ports):
-            if number not in used and number not in kept:
-                used.add(number)
-                self._taken_ports.add(number)
-                reservation.ports.append(number)
-                return number
+            if number in used or number in kept:
+                continue
+            used.add(number)
+            self._taken_ports.add(number)
+            reservation.ports.append(number)
+            return int(number)
         raise errors.InternalError("Internal error occurred: failed to allocate a nodePort: range is full")
 
     def let_go(self, reservation: _Reserved) -> None:
@@ -264,7 +265,7 @@ def _ports_of(obj: Object) -> set[int]:
 
 def _owned_by(entry: Entry, owner: Object) -> bool:
     parent: Any = layout.decode_json(b"{" + entry.tail).get("spec", {}).get("parentRef") or {}
-    return parent.get("name") == owner.get("name") and parent.get("namespace") == owner.get("namespace")
+    return bool(parent.get("name") == owner.get("name") and parent.get("namespace") == owner.get("namespace"))
 
 
 def _ip_address(address: str, owner: Object) -> Object:

@@ -14,8 +14,8 @@ from kcore.api.options import Caller
 from kcore.objects import Object
 
 if TYPE_CHECKING:
-    from kcore.api.server import ApiServer
     from kcore.api.served import Served
+    from kcore.api.server import ApiServer
 
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 _LABELS = {"component": "apiserver", "provider": "kubernetes"}

@@ -112,6 +112,7 @@ class Watcher:
         self._cache, self.trigger, self._limit = cache, trigger, limit
         self._buffer: deque[Change] = deque()
         self._lot = trio.lowlevel.ParkingLot()
+        self._woken = False
         self.closed = False  # cut off: it fell behind, or the cache starts again
 
     def push(self, change: Change) -> None:
@@ -133,10 +134,16 @@ class Watcher:
         self._cache.unwatch(self)
         self._lot.unpark_all()
 
+    def wake(self) -> None:
+        """Let `next` return though nothing has happened."""
+        self._woken = True
+        self._lot.unpark()
+
     async def next(self) -> list[Change]:
-        """What has happened since the last call, at least one change. An empty list: cut off."""
-        while not self._buffer and not self.closed:
+        """What has happened since the last call. An empty list: cut off, or woken."""
+        while not self._buffer and not self.closed and not self._woken:
             await self._lot.park()
+        self._woken = False
         batch = list(self._buffer)
         self._buffer.clear()
         return batch

@@ -104,7 +104,8 @@ def strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None
     if problems and caller.field_validation == "Strict":
         version = str(obj.get("apiVersion", "")).rpartition("/")[2] if isinstance(obj, dict) else ""
         raise errors.BadRequest(
-            f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: ' + ", ".join(problems)
+            f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: '
+            + ", ".join(problems)
         )
     for problem in problems:
         caller.warn(problem)

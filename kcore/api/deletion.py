@@ -76,9 +76,7 @@ def _check(served: Served, entry: Entry, options: DeleteOptions) -> None:
         )
 
 
-async def _attempt(
-    storage: Storage, served: Served, entry: Entry, options: DeleteOptions, dry_run: bool
-) -> Written:
+async def _attempt(storage: Storage, served: Served, entry: Entry, options: DeleteOptions, dry_run: bool) -> Written:
     if "finalize" in served.kind.subresources:
         marked = _mark_namespace(served.copy(entry))
     else:
@@ -89,7 +87,9 @@ async def _attempt(
     if changed is not None:
         value = served.encode(changed)
         if dry_run:
-            return Written(Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision)), deleted=gone)
+            return Written(
+                Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision)), deleted=gone
+            )
         kv = await storage.store.put(served.key(entry.namespace, entry.name), value, expect=entry.revision)
         entry = Entry(entry.namespace, entry.name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
     if not gone:

@@ -54,7 +54,7 @@ class Discovery:
     def _root(self, request: Request, root: str) -> Response:
         wanted = _aggregated(request)
         if wanted:
-            media, version = wanted
+            _, version = wanted
             kept = self._cache.get(f"{root} {version}")
             if kept is None:
                 body = layout.encode_json(self._aggregate(root, version))

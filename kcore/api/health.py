@@ -60,7 +60,9 @@ class Health:
                 lines.append(f"[+]{name} excluded: ok\n")
             elif problem := check():
                 failed = True
-                lines.append(f"[-]{name} failed: reason withheld\n" if root != "livez" else f"[-]{name} failed: {problem}\n")
+                lines.append(
+                    f"[-]{name} failed: reason withheld\n" if root != "livez" else f"[-]{name} failed: {problem}\n"
+                )
             else:
                 lines.append(f"[+]{name} ok\n")
         if failed:

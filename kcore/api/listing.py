@@ -123,14 +123,14 @@ async def page(feed: Feed, served: Served, namespace: str, options: ListOptions)
         return await _exact(feed, served, selection, version, options.limit)
     if version:
         await not_in_the_future(feed, version, options.resource_version)
-    elif options.resource_version != "0" and feed.revision < feed.store.revision:
+    if feed.revision < feed.store.revision:  # "0" and "not older than" would do with less; this costs no more
         await feed.caught_up()
     return _from_cache(feed, selection, options.limit, "")
 
 
 def _from_cache(feed: Feed, selection: Selection, limit: int, start: str) -> Page:
     revision = feed.revision
-    if not limit:
+    if not limit and not start:
         entries = selection.entries()
         return Page(entries if isinstance(entries, list) else list(entries), revision)
     cache = selection.cache
@@ -140,7 +140,7 @@ def _from_cache(feed: Feed, selection: Selection, limit: int, start: str) -> Pag
         entry = cache.entries[path]
         if not selection.matches(entry):
             continue
-        if len(found) == limit:
+        if limit and len(found) == limit:
             more = found[-1].path
             break
         found.append(entry)
@@ -152,9 +152,7 @@ def _from_cache(feed: Feed, selection: Selection, limit: int, start: str) -> Pag
     return Page(found, revision, _make_token(revision, more + "\0"), remaining)
 
 
-async def _continued(
-    feed: Feed, served: Served, selection: Selection, revision: int, start: str, limit: int
-) -> Page:
+async def _continued(feed: Feed, served: Served, selection: Selection, revision: int, start: str, limit: int) -> Page:
     if revision <= 0:  # a token given out with a 410: go on inconsistently
         await feed.caught_up()
         return _from_cache(feed, selection, limit, start)
@@ -216,8 +214,8 @@ def version_number(text: str) -> int:
         return 0
     if not text.isdecimal():
         raise errors.BadRequest(
-            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": '
-            "invalid syntax"
+            f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing '
+            f'"{text}": invalid syntax'
         )
     return int(text)
 

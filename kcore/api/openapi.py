@@ -100,7 +100,9 @@ class OpenApi:
         kinds = self._names()[name]
         paths, roots = self._paths(kinds)
         if name.count("/") != 2 and name != "api/v1":
-            paths = {f"/{name}" if "." in name.partition("/")[0] or "openid" in name else f"/{name}/": {"get": _plain()}}
+            paths = {
+                f"/{name}" if "." in name.partition("/")[0] or "openid" in name else f"/{name}/": {"get": _plain()}
+            }
         elif not kinds or kinds[0].message:
             paths[f"/{name}/"] = {"get": _plain()}
         schemas = self._closure(roots, kinds) if kinds else {}
@@ -112,8 +114,9 @@ class OpenApi:
         paths: Json = {}
         roots = {_META + name for name in ("Status", "DeleteOptions", "Patch", "WatchEvent", "APIResourceList")}
         for kind in kinds:
-            own, listed = self._name(kind.group, kind.version, kind.kind, kind), self._name(
-                kind.group, kind.version, kind.kind + "List", kind
+            own, listed = (
+                self._name(kind.group, kind.version, kind.kind, kind),
+                self._name(kind.group, kind.version, kind.kind + "List", kind),
             )
             others = {}
             for sub in kind.subresources.values():
@@ -188,8 +191,9 @@ class OpenApi:
 
     def _custom(self, kind: Kind) -> Json:
         """The definitions of a custom kind and its list."""
-        own, listed = self._name(kind.group, kind.version, kind.kind, kind), self._name(
-            kind.group, kind.version, kind.kind + "List", kind
+        own, listed = (
+            self._name(kind.group, kind.version, kind.kind, kind),
+            self._name(kind.group, kind.version, kind.kind + "List", kind),
         )
         gvk = {"group": kind.group, "version": kind.version}
         schema = _from_schema(kind.schema)
@@ -216,9 +220,7 @@ class OpenApi:
             if media in ("application/json", "*/*", "application/*"):
                 return self._send(request, "v2", self._v2_document, "application/json")
             if media == _V2_PROTOBUF:
-                return self._send(
-                    request, "v2 protobuf", lambda: openapi_v2.encode(self._v2_document()), _V2_PROTOBUF
-                )
+                return self._send(request, "v2 protobuf", lambda: openapi_v2.encode(self._v2_document()), _V2_PROTOBUF)
         raise NotAcceptable(f"only the following media types are accepted: application/json, {_V2_PROTOBUF}")
 
     def _v2_document(self) -> Json:

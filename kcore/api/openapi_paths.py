@@ -50,7 +50,9 @@ def paths_of(kind: Kind, definition: Ref, list_definition: Ref, others: dict[str
     build = _Builder(kind, definition, list_definition)
     verbs = set(kind.verbs)
     if verbs & {"list", "create", "deletecollection"}:
-        out[collection] = build.item(collection, {"get": "list", "post": "create", "delete": "deletecollection"}, verbs)
+        out[collection] = build.item(
+            collection, {"get": "list", "post": "create", "delete": "deletecollection"}, verbs
+        )
     if verbs & {"get", "update", "patch", "delete"}:
         methods = {"get": "get", "put": "update", "patch": "patch", "delete": "delete"}
         out[name] = build.item(name, methods, verbs)

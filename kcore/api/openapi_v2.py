@@ -81,7 +81,7 @@ def _response(response: Json) -> Json:
     return out
 
 
-# --- protobuf: field numbers of gnostic's OpenAPIv2.proto ----------------------------------------------------------------
+# --- protobuf: field numbers of gnostic's OpenAPIv2.proto ---------------------------------------
 
 
 def encode(document: Json) -> bytes:
@@ -92,7 +92,12 @@ def encode(document: Json) -> bytes:
     out.append(_field(9, b"".join(definitions)))
     out.append(_field(12, _field(1, _named("BearerToken", b""))))
     for name, scheme in document["securityDefinitions"].items():
-        key = _text(1, scheme["type"]) + _text(2, scheme["name"]) + _text(3, scheme["in"]) + _text(4, scheme["description"])
+        key = (
+            _text(1, scheme["type"])
+            + _text(2, scheme["name"])
+            + _text(3, scheme["in"])
+            + _text(4, scheme["description"])
+        )
         out.append(_field(13, _field(1, _named(name, _field(2, key)))))
     return b"".join(out)
 

@@ -136,7 +136,9 @@ def immovable(new: Object, old: Object) -> None:
             f"the name of the object ({meta.get('name', '')}) does not match the name on the URL ({was['name']})"
         )
     if meta.get("namespace", "") != was.get("namespace", ""):
-        raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        raise errors.BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
 
 
 # --- server-side apply -----------------------------------------------------------------------------------------------

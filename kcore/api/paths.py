@@ -28,7 +28,9 @@ class Paths:
         if routed is not None:
             return routed
         if request.method not in ("GET", "HEAD"):
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+            raise errors.MethodNotAllowed(
+                "the server does not allow this method on the requested resource", details={}
+            )
         if (healthy := server.health.answer(request)) is not None:
             return healthy
         if path in ("/version", "/version/"):
@@ -57,7 +59,9 @@ class Paths:
         server = self._server
         known = {"/version", "/healthz", "/livez", "/readyz", "/metrics", "/openapi/v2", "/openapi/v3"}
         for kind in server.kinds:
-            known |= {"/apis", f"/apis/{kind.group}", f"/apis/{kind.api_version}"} if kind.group else {"/api", "/api/v1"}
+            known |= (
+                {"/apis", f"/apis/{kind.group}", f"/apis/{kind.api_version}"} if kind.group else {"/api", "/api/v1"}
+            )
         for name in server.health.checks:
             known |= {f"/healthz/{name}", f"/livez/{name}", f"/readyz/{name}"}
         for name in server.health.ready_only:

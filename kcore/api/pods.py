@@ -91,7 +91,8 @@ class Pods:
     def _check_bindable(pod: Object, name: str, about: Object) -> None:
         why = ""
         if about.get("uid") and about["uid"] != pod["metadata"]["uid"]:
-            why = f"Precondition failed: UID in precondition: {about['uid']}, UID in object meta: {pod['metadata']['uid']}"
+            asked, uid = about["uid"], pod["metadata"]["uid"]
+            why = f"Precondition failed: UID in precondition: {asked}, UID in object meta: {uid}"
         elif pod["metadata"].get("deletionTimestamp"):
             why = f"pod {name} is being deleted, cannot be assigned to a host"
         elif pod["spec"].get("nodeName"):
@@ -119,8 +120,8 @@ class Pods:
             raise errors.conflict(
                 "Pod",
                 info.name,
-                f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({uid}). The object might "
-                "have been deleted and then recreated",
+                f"the UID in the precondition ({wanted.uid}) does not match the UID in record ({uid}). "
+                "The object might have been deleted and then recreated",
             )
         if not _unprotected(pod):
             await self._ask_budget(info.namespace, pod, wanted.dry_run)
@@ -176,7 +177,9 @@ def _take_disruption(pdb: Object, pod: str) -> None:
         raise _refused(f"The disruption budget {name} is still being processed by the server.", retry=10)
     allowed = status.get("disruptionsAllowed", 0)
     if allowed < 0:
-        raise errors.Forbidden(f'poddisruptionbudgets.policy "{name}" is forbidden: pdb disruptions allowed is negative')
+        raise errors.Forbidden(
+            f'poddisruptionbudgets.policy "{name}" is forbidden: pdb disruptions allowed is negative'
+        )
     if len(status.get("disruptedPods") or ()) > _MAX_DISRUPTED:
         raise errors.Forbidden(
             f'poddisruptionbudgets.policy "{name}" is forbidden: DisruptedPods map too big - too many evictions not '

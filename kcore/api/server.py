@@ -166,8 +166,10 @@ class ApiServer:
         kind, verb = served.kind, info.verb
         if kind.virtual or self.subresources.routed(served, ""):
             return await self.subresources.virtual(request, served, info, user)
-        if verb not in kind.verbs or info.named is not (verb in _NAMED) and verb != "watch":
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+        if verb not in kind.verbs or (info.named is not (verb in _NAMED) and verb != "watch"):
+            raise errors.MethodNotAllowed(
+                "the server does not allow this method on the requested resource", details={}
+            )
         if kind.namespaced and not info.namespace and verb not in ("list", "watch"):
             raise self.unknown_resource()
         if verb == "get":
@@ -188,6 +190,4 @@ class ApiServer:
 
 
 def _internal(error: BaseException) -> errors.ApiError:
-    return errors.InternalError(
-        f"Internal error occurred: {error}", details={"causes": [{"message": str(error)}]}
-    )
+    return errors.InternalError(f"Internal error occurred: {error}", details={"causes": [{"message": str(error)}]})

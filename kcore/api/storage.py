@@ -32,7 +32,15 @@ from kcore.store import KeyValue, Store
 MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
 RETRIES = 8
 
-_KEPT = ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace")
+_KEPT = (
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+    "generation",
+    "name",
+    "namespace",
+)
 _SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels and no look-alikes, as upstream has it
 _random = random.SystemRandom()
 
@@ -138,9 +146,7 @@ class Storage:
         meta["creationTimestamp"] = clock.timestamp()
         return meta  # type: ignore[no-any-return]
 
-    async def _create(
-        self, served: Served, namespace: str, obj: Object, caller: Caller, managed: bool
-    ) -> Written:
+    async def _create(self, served: Served, namespace: str, obj: Object, caller: Caller, managed: bool) -> Written:
         kind, strategy, meta = served.kind, served.kind.strategy, obj["metadata"]
         strategy.prepare_create(obj)
         strategy.default(obj)
@@ -246,7 +252,16 @@ class Storage:
         if managed:
             manage(old, new, served, caller, subresource)
         request = AdmissionRequest(
-            "UPDATE", kind, subresource, entry.namespace, entry.name, caller.user, new, old, caller.options, caller.dry_run
+            "UPDATE",
+            kind,
+            subresource,
+            entry.namespace,
+            entry.name,
+            caller.user,
+            new,
+            old,
+            caller.options,
+            caller.dry_run,
         )
         plugins = await self.admit(request)
         new = request.obj  # type: ignore[assignment]  # an UPDATE has an object

@@ -12,9 +12,7 @@ from kcore.api.watch import BOOKMARK, Encode, Item, error_line, json_encoder
 from kcore.objects import Object
 
 
-def encoder(
-    served: Served, form: Form, include: str
-) -> tuple[Encode, Callable[[errors.ApiError], bytes], str]:
+def encoder(served: Served, form: Form, include: str) -> tuple[Encode, Callable[[errors.ApiError], bytes], str]:
     """(how to encode an event, how to encode the error that ends a stream, content type)."""
     if form.type == PROTOBUF:
         return _protobuf(served, form), _protobuf_error, PROTOBUF + ";stream=watch"

@@ -59,7 +59,9 @@ class Subresources:
         if declared is None or (kind.namespaced and not info.namespace):
             raise self._server.unknown_resource()
         if info.verb not in declared.verbs and _METHODS.get(request.method, "") not in declared.verbs:
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+            raise errors.MethodNotAllowed(
+                "the server does not allow this method on the requested resource", details={}
+            )
         own = self.handlers.get((kind.group, kind.plural, name))
         if own is not None:
             return await own(request, served, info, user)
@@ -85,7 +87,9 @@ class Subresources:
     async def virtual(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
         """A request for a kind that is not stored."""
         if info.verb not in served.kind.verbs or (info.verb == "create" and info.named):
-            raise errors.MethodNotAllowed("the server does not allow this method on the requested resource", details={})
+            raise errors.MethodNotAllowed(
+                "the server does not allow this method on the requested resource", details={}
+            )
         own = self.handlers.get((served.kind.group, served.kind.plural, ""))
         if own is not None:
             return await own(request, served, info, user)

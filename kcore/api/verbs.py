@@ -141,7 +141,14 @@ class Verbs:
         caller = options.caller(request, user, "patch", type)
         with caller:
             written = await patching.patch(
-                self._storage, served, info.namespace, info.name, patch, caller, subresource=subresource, prepare=prepare
+                self._storage,
+                served,
+                info.namespace,
+                info.name,
+                patch,
+                caller,
+                subresource=subresource,
+                prepare=prepare,
             )
         return _answer(request, served, written, form, caller)
 
@@ -195,7 +202,9 @@ def addressed(obj: Object, namespace: str, name: str) -> None:
     """The object in a PUT is the one in the URL. Raises BadRequest."""
     meta = obj["metadata"]
     if meta.get("namespace", "") not in ("", namespace):
-        raise errors.BadRequest("the namespace of the provided object does not match the namespace sent on the request")
+        raise errors.BadRequest(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     if meta.get("name") != name:
         given = meta.get("name", "")
         raise errors.BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
@@ -214,7 +223,7 @@ def _include(request: Request, form: Form) -> str:
         return ""
     include = request.param("includeObject")
     if include not in ("", "None", "Metadata", "Object"):
-        raise errors.BadRequest(f"unrecognized includeObject value: \"{include}\"")
+        raise errors.BadRequest(f'unrecognized includeObject value: "{include}"')
     return include
 
 

@@ -39,7 +39,7 @@ class Watch:
         self._floor = 0  # changes up to this revision are not to be told
         seconds = options.timeout or MIN_SECONDS * (1 + random.random())
         self._deadline = trio.current_time() + seconds
-        self._bookmark_at = trio.current_time() + BOOKMARK_SECONDS if options.bookmarks else trio.current_time() + 1e9
+        self._bookmark_at = trio.current_time() + BOOKMARK_SECONDS if options.bookmarks else float("inf")
 
     async def start(self) -> None:
         """Take the place from which to watch. Raises Gone when the resourceVersion is too old, BadRequest."""
@@ -50,7 +50,7 @@ class Watch:
             raise errors.ApiError(error.message.removeprefix("invalid resource version: "), reason="") from None
         if options.send_initial and version:
             await not_in_the_future(feed, version, options.resource_version)
-        if (not version and options.resource_version != "0") and feed.revision < feed.store.revision:
+        if feed.revision < feed.store.revision:
             await feed.caught_up()
         past: list[Change] = []
         if version and not options.send_initial:
@@ -64,6 +64,7 @@ class Watch:
                 self._initial.append((BOOKMARK, self._mark(initial_end=True), None))
         self._watcher = self._selection.watcher()
         self._watcher.preload(past)
+        feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
 
     async def next(self) -> list[Item] | None:
         """The next events, at least one; None when the watch's time is over. Raises Gone when cut off."""
@@ -71,9 +72,7 @@ class Watch:
             items, self._initial = self._initial, []
             return items
         while True:
-            changes: list[Change] = []
-            with trio.move_on_at(min(self._deadline, self._bookmark_at)):
-                changes = await self._watcher.next()
+            changes = await self._watcher.next()
             if self._watcher.closed:
                 raise errors.Gone("too old resource version: the watch fell behind")
             if changes:
@@ -84,8 +83,10 @@ class Watch:
             now = trio.current_time()
             if now >= self._deadline:
                 return None
-            self._bookmark_at = now + BOOKMARK_SECONDS
-            return [(BOOKMARK, self._mark(), None)]
+            if now >= self._bookmark_at:
+                self._bookmark_at = now + BOOKMARK_SECONDS
+                self._feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
+                return [(BOOKMARK, self._mark(), None)]
 
     def close(self) -> None:
         watcher = getattr(self, "_watcher", None)

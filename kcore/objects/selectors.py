@@ -194,5 +194,7 @@ def _value(stream: _Tokens) -> str:
         return ""
     token = stream.next()
     if token in ("=", "==", "!=", "!", "<", ">", "("):
-        raise BadRequest(f"unable to parse requirement: found '{token[0] if token[0] == '=' else token}', expected: identifier")
+        raise BadRequest(
+            f"unable to parse requirement: found '{token[0] if token[0] == '=' else token}', expected: identifier"
+        )
     return token

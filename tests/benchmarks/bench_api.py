@@ -36,7 +36,12 @@ def pod(name: str) -> dict[str, Any]:
     limits = {"limits": {"cpu": "500m", "memory": "128Mi"}, "requests": {"cpu": "100m", "memory": "64Mi"}}
     container = {"name": "main", "image": "nginx:1.27", "ports": ports, "resources": limits}
     labels = {"app": "web", "tier": "front", "pod-template-hash": "5d4f8"}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels}, "spec": {"containers": [container]}}
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"containers": [container]},
+    }
 
 
 async def timed(count: int, run: Callable[[int], Awaitable[Any]]) -> float:
@@ -87,7 +92,9 @@ async def test_the_cost_of_requests(capsys: pytest.CaptureFixture[str]) -> None:
 
         async def create_pod(i: int) -> None:
             body = msgspec.json.encode(pod(f"q{i}"))
-            assert (await server.handle(Request("POST", "/api/v1/namespaces/kube-public/pods", "", HEADERS, body))).status == 201
+            assert (
+                await server.handle(Request("POST", "/api/v1/namespaces/kube-public/pods", "", HEADERS, body))
+            ).status == 201
 
         rows.append(("create a pod", await timed(300, create_pod), "-"))
         merge = {**HEADERS, "content-type": "application/merge-patch+json"}
