@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
@@ -169,8 +170,15 @@ def _quantity(value: Any, unknown: list[int]) -> Any:
 
 @lru_cache(maxsize=4096)
 def canonical(value: str | int | float) -> str:
-    """A quantity in canonical form. Raises ValueError."""
-    return quantity.canonical(value.strip() if isinstance(value, str) else value)
+    """A quantity in canonical form; beyond 63 bits it is capped, as upstream does. Raises ValueError."""
+    text = value.strip() if isinstance(value, str) else str(value)
+    try:
+        if abs(quantity.parse(text)) < _INT64:
+            return quantity.canonical(text)
+    except ArithmeticError:  # an exponent beyond all bounds
+        if re.search(r"[eE]-", text):
+            return "0"
+    return f"{'-' if text.startswith('-') else ''}{_INT64 - 1}"
 
 
 def _int_or_string(value: Any, unknown: list[int]) -> Any:

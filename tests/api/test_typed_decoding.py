@@ -87,6 +87,10 @@ def test_times_take_their_canonical_form() -> None:
         ("1Gi", "1Gi"),
         ("1e3", "1e3"),
         (" 1 ", "1"),
+        ("100E", "9223372036854775807"),
+        ("-1e99", "-9223372036854775807"),
+        ("1e999999999999999999", "9223372036854775807"),
+        ("1e-999999999999999999", "0"),
     ],
 )
 def test_quantities_take_their_canonical_form(given: Any, made: str) -> None:

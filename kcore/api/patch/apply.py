@@ -227,7 +227,7 @@ def _check(applied: Object, schema: Schema, api_version: str) -> None:
         structured.check_applied(applied, _with_metadata(schema))
     except ApiError as e:
         group, _, version = given.rpartition("/")
-        name = meta or {}
+        name = meta if isinstance(meta, dict) else {}
         where = f"{name.get('namespace', '')}/{name.get('name', '')}; {group}/{version}, Kind={kind}"
         raise ApiError(f"failed to create typed patch object ({where}): {e.message}", code=500, reason="") from None
 
