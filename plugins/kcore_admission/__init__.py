@@ -22,6 +22,7 @@ PLUGINS = {
     "LimitRanger": ("limits", "Requests and limits as the namespace's LimitRanges say"),
     "ServiceAccount": ("accounts", "Pods run as a service account and get its token"),
     "TaintNodesByCondition": ("nodes", "A new node takes no pods before it is ready"),
+    "PodSecurity": ("podsecurity", "Pods keep to the Pod Security Standard that their namespace's labels name"),
     "Priority": ("priority", "Pods get the number behind their priority class"),
     "DefaultTolerationSeconds": ("nodes", "Pods stay five minutes on a node that does not answer"),
     "DefaultStorageClass": ("storage", "Claims that name no storage class get the default one"),
@@ -30,6 +31,7 @@ PLUGINS = {
     "CertificateRequester": ("certificates", "Certificate requests say who asked"),
     "CertificateSubjectRestriction": ("certificates", "Nobody becomes system:masters by a certificate request"),
     "DefaultIngressClass": ("storage", "Ingresses that name no class get the default one"),
+    "ResourceQuota": ("quota", "A namespace uses no more than its ResourceQuotas allow"),
     "AlwaysPullImages": ("accounts", "Every image is pulled anew, so that its pull secret is checked"),
 }
 DEFAULTS = tuple(name for name in PLUGINS if name != "AlwaysPullImages")

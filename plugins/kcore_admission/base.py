@@ -75,6 +75,7 @@ class Seen:
         self._client, self._resource = client, resource
         self._objects: dict[str, dict[str, Object]] = {}  # by namespace, by name
         self._listed = False
+        self._asked: set[str] = set()  # namespaces that were found empty; forgotten with every new list
         self._changed = trio.Event()  # replaced with every change
 
     async def get(self, name: str, namespace: str = "", *, patience: float = 0.0) -> Object | None:
@@ -99,10 +100,16 @@ class Seen:
         except errors.NotFound:
             return None
 
-    async def all(self, namespace: str = "") -> list[Object]:
-        """Every object of a namespace (or of a cluster-scoped resource)."""
-        if self._listed:
-            return list(self._objects.get(namespace, {}).values())
+    async def all(self, namespace: str = "", *, sure: bool = False) -> list[Object]:
+        """Every object of a namespace (or of a cluster-scoped resource).
+
+        Where the watch has shown none the API is asked, since one may have been created a moment ago: once for each
+        namespace, or every time to be `sure` (not where many writes come by).
+        """
+        found = self._objects.get(namespace)
+        if self._listed and (found or (namespace in self._asked and not sure)):
+            return list(found.values()) if found else []
+        self._asked.add(namespace)
         return (await self._client.list(self._resource, namespace)).items
 
     async def run(self) -> None:
@@ -118,7 +125,7 @@ class Seen:
 
     async def _follow(self) -> None:
         page = await self._client.list(self._resource)
-        self._objects = {}
+        self._objects, self._asked = {}, set()
         for obj in page.items:
             self._put(obj)
         self._listed = True

@@ -42,7 +42,7 @@ class DefaultStorageClass(Plugin):
         named = claim["spec"].get("storageClassName") is not None
         if named or LEGACY_CLASS in (claim["metadata"].get("annotations") or {}):
             return  # an empty name is a choice too: no class
-        classes = [c for c in await self.seen["storageclasses"].all() if _marked(c, *DEFAULT_CLASS)]
+        classes = [c for c in await self.seen["storageclasses"].all(sure=True) if _marked(c, *DEFAULT_CLASS)]
         if classes:  # the newest of several; of equal age the first by name
             newest = max(_age(c)[0] for c in classes)
             names = sorted(c["metadata"]["name"] for c in classes if _age(c)[0] == newest)
@@ -77,7 +77,7 @@ class DefaultIngressClass(Plugin):
         legacy = "kubernetes.io/ingress.class" in (ingress["metadata"].get("annotations") or {})
         if spec.get("ingressClassName") is not None or legacy:
             return
-        classes = [c for c in await self.seen["ingressclasses"].all() if _marked(c, DEFAULT_INGRESS)]
+        classes = [c for c in await self.seen["ingressclasses"].all(sure=True) if _marked(c, DEFAULT_INGRESS)]
         if not classes:
             return
         if len(classes) > 1:

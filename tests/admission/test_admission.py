@@ -17,6 +17,7 @@ from kcore.objects.resources import (
     LIMITRANGES,
     NAMESPACES,
     PRIORITYCLASSES,
+    RESOURCEQUOTAS,
     SERVICEACCOUNTS,
     STORAGECLASSES,
 )
@@ -243,3 +244,113 @@ async def test_a_certificate_request_says_who_asked(plugin):
         found = await admitted(opened, create(csr, *kind, namespaced=False))
     assert found["spec"]["username"] == "alice"
     assert found["spec"]["groups"] == ["dev", "system:authenticated"]
+
+
+async def test_a_pod_that_violates_the_standard_of_its_namespace_is_refused(plugin, api):
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})
+    async with plugin("PodSecurity") as opened:
+        with pytest.raises(errors.Forbidden) as refused:
+            await admitted(opened, create(POD))
+    assert refused.value.message == (
+        'pods "web" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false '
+        '(container "c" must set securityContext.allowPrivilegeEscalation=false), unrestricted capabilities '
+        '(container "c" must set securityContext.capabilities.drop=["ALL"]), runAsNonRoot != true (pod or container '
+        '"c" must set securityContext.runAsNonRoot=true), seccompProfile (pod or container "c" must set '
+        'securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost")'
+    )
+
+
+async def test_a_pod_that_keeps_to_the_standard_is_let_in(plugin, api):
+    label = {"pod-security.kubernetes.io/enforce": "restricted"}
+    await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})
+    pod = copy.deepcopy(POD)
+    pod["spec"]["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    pod["spec"]["containers"][0]["securityContext"] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    async with plugin("PodSecurity") as opened:
+        await admitted(opened, create(pod))
+
+
+async def test_workloads_are_warned_about_pods_that_will_be_refused(plugin, api):
+    label = {"pod-security.kubernetes.io/warn": "baseline"}
+    await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})
+    template = {"spec": {**POD["spec"], "hostNetwork": True, "volumes": [{"name": "h", "hostPath": {"path": "/"}}]}}
+    async with plugin("PodSecurity") as opened:
+        request = create({"metadata": {"name": "d"}, "spec": {"template": template}}, "deployments", "D", "apps")
+        await admitted(opened, request)
+    assert request.warnings == [
+        'would violate PodSecurity "baseline:latest": host namespaces (hostNetwork=true), hostPath volumes '
+        '(volume "h")'
+    ]
+
+
+async def test_what_was_created_a_moment_ago_is_seen(plugin, api):
+    async with plugin("DefaultStorageClass") as opened:
+        mark = {"storageclass.kubernetes.io/is-default-class": "true"}
+        await api.create(STORAGECLASSES, {"metadata": {"name": "fast", "annotations": mark}})
+        claim = create({"metadata": {"name": "c"}, "spec": {}}, "persistentvolumeclaims", "PersistentVolumeClaim")
+        assert (await admitted(opened, claim))["spec"]["storageClassName"] == "fast"
+
+
+async def quota(api, hard: dict[str, str], used: dict[str, str] | None = None, **spec: Any) -> None:
+    status = {"hard": hard, "used": used or dict.fromkeys(hard, "0")}
+    await api.create(
+        RESOURCEQUOTAS, {"metadata": {"name": "q"}, "spec": {"hard": hard, **spec}, "status": status}, "shop"
+    )
+
+
+async def test_what_a_pod_uses_is_booked_into_the_quota(plugin, api):
+    await quota(api, {"pods": "2", "requests.cpu": "1"})
+    pod = copy.deepcopy(POD)
+    pod["spec"]["containers"][0]["resources"] = {"requests": {"cpu": "300m"}}
+    async with plugin("ResourceQuota") as opened:
+        await admitted(opened, create(pod))
+        await admitted(opened, create(pod, dry_run=True))
+    booked = await api.get(RESOURCEQUOTAS, "q", "shop")
+    assert booked["status"]["used"] == {"pods": "1", "requests.cpu": "300m"}
+
+
+async def test_more_than_the_quota_is_refused_and_books_nothing(plugin, api):
+    await quota(api, {"pods": "2"}, {"pods": "2"})
+    async with plugin("ResourceQuota") as opened:
+        with pytest.raises(errors.Forbidden) as refused:
+            await admitted(opened, create(POD))
+    assert refused.value.message == (
+        'pods "web" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2'
+    )
+    assert (await api.get(RESOURCEQUOTAS, "q", "shop"))["status"]["used"] == {"pods": "2"}
+
+
+async def test_a_quota_on_cpu_makes_pods_say_what_they_need(plugin, api):
+    await quota(api, {"limits.cpu": "1", "requests.memory": "1Gi"})
+    async with plugin("ResourceQuota") as opened:
+        with pytest.raises(errors.Forbidden, match=r"must specify limits\.cpu for: c; requests\.memory for: c"):
+            await admitted(opened, create(POD))
+
+
+async def test_a_quota_for_others_counts_nothing(plugin, api):
+    await quota(api, {"pods": "0"}, scopes=["NotBestEffort"])
+    async with plugin("ResourceQuota") as opened:
+        await admitted(opened, create(POD))
+
+
+async def test_many_writers_at_once_do_not_exceed_a_quota(plugin, api):
+    import trio
+
+    await quota(api, {"pods": "3"})
+    refused = []
+
+    async def one(opened) -> None:
+        try:
+            await admitted(opened, create(POD))
+        except errors.Forbidden as e:
+            refused.append(e)
+
+    async with plugin("ResourceQuota") as opened, trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(one, opened)
+    assert len(refused) == 7
+    assert (await api.get(RESOURCEQUOTAS, "q", "shop"))["status"]["used"] == {"pods": "3"}

@@ -1,0 +1,126 @@
+"""What objects use of the resources that a quota counts (the names are those of the ResourceQuota documentation)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from decimal import Decimal
+
+from kcore.objects import Object, quantity
+
+_COMPUTE = ("cpu", "memory", "ephemeral-storage")
+
+
+def add(used: dict[str, Decimal], more: Mapping[str, Decimal]) -> None:
+    """Only what the quota asks for."""
+    for name, amount in more.items():
+        if name in used:
+            used[name] += amount
+
+
+def of_pod(pod: Object) -> dict[str, Decimal]:
+    out = {"pods": Decimal(1), "count/pods": Decimal(1)}
+    for name, amount in _total(pod, "requests").items():
+        out[f"requests.{name}"] = amount
+        if name in _COMPUTE:
+            out[name] = amount
+    for name, amount in _total(pod, "limits").items():
+        out[f"limits.{name}"] = amount
+    return out
+
+
+def _total(pod: Object, what: str) -> dict[str, Decimal]:
+    """The sum of the containers, or one init container if that is more; sidecars run beside both."""
+    spec = pod["spec"]
+    total: Counter[str] = Counter()
+    most: dict[str, Decimal] = {}
+    for container in spec.get("initContainers") or ():
+        amounts = _amounts(container, what)
+        if container.get("restartPolicy") == "Always":
+            _plus(total, amounts)
+        else:
+            for name, amount in amounts.items():
+                most[name] = max(most.get(name, Decimal(0)), amount + total[name])
+    for container in spec.get("containers") or ():
+        _plus(total, _amounts(container, what))
+    out = {name: max(Decimal(total[name]), most.get(name, Decimal(0))) for name in {*total, *most}}
+    for name, amount in (spec.get("overhead") or {}).items():
+        out[name] = out.get(name, Decimal(0)) + quantity.parse(amount)
+    return out
+
+
+def _plus(total: Counter[str], amounts: dict[str, Decimal]) -> None:
+    for name, amount in amounts.items():
+        total[name] += amount  # type: ignore[assignment]  # a Counter of Decimals
+
+
+def _amounts(container: Object, what: str) -> dict[str, Decimal]:
+    return {n: quantity.parse(a) for n, a in ((container.get("resources") or {}).get(what) or {}).items()}
+
+
+def of_object(resource: str, obj: Object) -> dict[str, Decimal]:
+    one = Decimal(1)
+    out = {resource: one, f"count/{resource}": one}
+    if resource == "services":
+        type = obj["spec"].get("type", "ClusterIP")
+        if type == "LoadBalancer":
+            out["services.loadbalancers"] = one
+        if type in ("LoadBalancer", "NodePort"):
+            out["services.nodeports"] = Decimal(len(obj["spec"].get("ports") or ()))
+    elif resource == "persistentvolumeclaims":
+        requests = (obj["spec"].get("resources") or {}).get("requests") or {}
+        storage = quantity.parse(requests.get("storage", "0"))
+        out["requests.storage"] = storage
+        if name := obj["spec"].get("storageClassName"):
+            out[f"{name}.storageclass.storage.k8s.io/requests.storage"] = storage
+            out[f"{name}.storageclass.storage.k8s.io/persistentvolumeclaims"] = one
+    return out
+
+
+def text(name: str, amount: Decimal) -> str:
+    """The canonical quantity: CPU in decimal units, bytes in binary ones."""
+    if "cpu" in name:
+        return quantity.format_milli(int(amount * 1000))
+    if any(word in name for word in ("memory", "storage", "hugepages")) and amount == amount.to_integral_value():
+        return quantity.format_binary(int(amount))
+    return str(int(amount))
+
+
+# --- scopes ---
+
+
+def in_scope(quota: Object, pod: Object) -> bool:
+    spec = quota["spec"]
+    for scope in spec.get("scopes") or ():
+        if not _matches(scope, "Exists", (), pod):
+            return False
+    for e in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
+        if not _matches(e["scopeName"], e["operator"], e.get("values") or (), pod):
+            return False
+    return True
+
+
+def _matches(scope: str, operator: str, values: object, pod: Object) -> bool:
+    spec = pod["spec"]
+    if scope in ("Terminating", "NotTerminating"):
+        return (spec.get("activeDeadlineSeconds") is not None) == (scope == "Terminating")
+    if scope in ("BestEffort", "NotBestEffort"):
+        return (not _total(pod, "requests") and not _total(pod, "limits")) == (scope == "BestEffort")
+    if scope == "CrossNamespacePodAffinity":
+        return any(t.get("namespaces") or t.get("namespaceSelector") is not None for t in _affinity_terms(spec))
+    name = spec.get("priorityClassName", "")
+    if operator == "Exists":
+        return bool(name)
+    if operator == "DoesNotExist":
+        return not name
+    return (name in values) == (operator == "In")  # type: ignore[operator]  # a list of names
+
+
+def _affinity_terms(spec: Object) -> list[Object]:
+    terms: list[Object] = []
+    for kind in ("podAffinity", "podAntiAffinity"):
+        affinity = (spec.get("affinity") or {}).get(kind) or {}
+        terms += affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or ()
+        preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
+        terms += [p["podAffinityTerm"] for p in preferred]
+    return terms
