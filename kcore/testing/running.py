@@ -25,6 +25,7 @@ from typing import Any
 import attrs
 
 from kcore.cli.kubectl import find_kubectl
+from kcore.config import read
 from kcore.errors import KcoreError
 
 START_SECONDS = 60.0
@@ -83,6 +84,11 @@ class RunningCluster:
             self.process.send_signal(how)
         return self.process.wait(15)
 
+    @property
+    def said(self) -> str:
+        """What it has written to its standard error."""
+        return (self.directory / "output").read_text()
+
 
 def _run(
     command: list[str], env: dict[str, str], input: str, check: bool, timeout: float
@@ -140,31 +146,39 @@ def running(
     as that user (0: as whoever runs the test). Ended, and its directory removed, with the block."""
     with own_addresses() as number, tempfile.TemporaryDirectory(prefix="kcore-") as made:
         home = directory or Path(made)
-        home.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "kcore", "up", "-c", config, "--data-dir", str(home)]
-        for value in [*settings(number), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
-            command += ["--set", value]
         if as_user:
             os.chown(home, as_user, as_user)
-            os.chmod(made, 0o755)
-            command = [*_become(as_user), *command]
-        with (home / "output").open("w") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"},
-            )
-        cluster = RunningCluster(home, process, number)
-        try:
-            _wait_ready(cluster)
+        with process(config, home, number, set=set, as_user=as_user) as cluster:
             yield cluster
-        finally:
-            cluster.stop(signal.SIGTERM)
-            if process.stdout is not None:
-                process.stdout.close()
+
+
+@contextmanager
+def process(
+    config: str, directory: Path, number: int, *, set: Mapping[str, Any] | None = None, as_user: int = 0
+) -> Iterator[RunningCluster]:
+    """One process of a cluster on the addresses of `number`, up; its nodes, if it has any, are Ready."""
+    tables = read(config).tables
+    command = [sys.executable, "-m", "kcore", "up", "-c", config, "--data-dir", str(directory)]
+    own = [s for s in settings(number) if s.partition(".")[0] in tables]
+    for value in [*own, *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
+        command += ["--set", value]
+    with (directory / "output").open("w") as errors:
+        child = subprocess.Popen(
+            [*_become(as_user), *command] if as_user else command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "HOME": str(directory), "PYTHONUNBUFFERED": "1"},
+        )
+    cluster = RunningCluster(directory, child, number)
+    try:
+        _wait_ready(cluster, "nodes ready" if "nodes" in tables else "parts open")
+        yield cluster
+    finally:
+        cluster.stop(signal.SIGTERM)
+        if child.stdout is not None:
+            child.stdout.close()
 
 
 def _become(user: int) -> list[str]:
@@ -174,7 +188,7 @@ def _become(user: int) -> list[str]:
     return ["setpriv", *ids, f"--inh-caps={only}", f"--ambient-caps={only}", f"--bounding-set={only}"]
 
 
-def _wait_ready(cluster: RunningCluster) -> None:
+def _wait_ready(cluster: RunningCluster, sign: str) -> None:
     import threading
 
     assert cluster.process.stdout is not None
@@ -184,7 +198,7 @@ def _wait_ready(cluster: RunningCluster) -> None:
     try:
         for line in cluster.process.stdout:
             said.append(line)
-            if "nodes ready" in line:
+            if sign in line:
                 return
     finally:
         timer.cancel()

@@ -232,4 +232,4 @@ def _tls(context: Context) -> ssl.SSLContext:
     """One certificate for all kubelets of the process: who dials them checks the CA, not the name."""
     from kcore.pki import Pki
 
-    return Pki.open(context.data_dir).server_context(("kubelet", "localhost", "127.0.0.1"))
+    return Pki.open(context.keys).server_context(("kubelet", "localhost", "127.0.0.1"))
