@@ -1,7 +1,7 @@
 """How the garbage collector of a cluster's process works.
 
 Python's collector is tuned for scripts: it looks at the youngest objects after every 700 allocations, and at all
-objects of the process whenever their number has grown by a quarter. A cluster's objects -- parsed modules, schemas, the
+objects of the process whenever their number has grown by a quarter. A cluster's objects -- modules, schemas, the
 watch caches -- live as long as it does, so those passes find nothing and take a tenth of the time of every request.
 """
 
