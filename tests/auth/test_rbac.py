@@ -160,6 +160,7 @@ async def test_the_authorizer_follows_the_cluster(context: Any) -> None:
         assert (await rbac.authorize(ask(scheduler, "create", "pods/binding"))).allowed
         manager = User("system:kube-controller-manager")
         assert (await rbac.authorize(ask(manager, "create", "pods"))).allowed
+        assert (await rbac.authorize(ask(manager, "create", "storageclasses", "", group="storage.k8s.io"))).allowed
 
 
 NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))
