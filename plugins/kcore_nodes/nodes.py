@@ -217,7 +217,11 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
     async with (
         runtime.open(context) as engine,
         open_host(
-            context.client(), context.cluster, dns_servers=tuple(config.dns), concurrency=config.concurrency
+            context.client(),
+            context.cluster,
+            only=next(iter(configs)) if len(configs) == 1 else "",  # a node by itself may see its own pods alone
+            dns_servers=tuple(config.dns),
+            concurrency=config.concurrency,
         ) as host,
     ):
         nodes = Nodes(context, host, engine, configs, KubeletServer(Gate()), tls, config.serve)
