@@ -50,6 +50,10 @@ class SharedContext:
             name, context.cluster, context.data_dir, log, context.metrics, informers, recorder, workers, context
         )
 
+    @property
+    def keys(self) -> Path:
+        return self.context.keys
+
     def client(self, user: User | None = None) -> Client:
         return self.context.client(user)
 
