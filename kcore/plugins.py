@@ -20,6 +20,8 @@ from kcore.errors import ConfigError
 from kcore.registry import Choice, Provider
 
 GROUP = "kcore"
+BUILTIN = "builtin"
+"""The entry point of a seam for which one module offers many: all controllers, all policies of upstream."""
 
 
 def seams() -> dict[str, str]:
@@ -59,7 +61,7 @@ class Plugins:
 
         Raises ConfigError if a plugin that had to be loaded cannot be imported.
         """
-        self._load(f"{seam}-{name}" if name else "", seam)
+        self._load(seam, name)
         return self._offered(seam)
 
     def _offered(self, seam: str) -> list[Any]:
@@ -74,9 +76,10 @@ class Plugins:
     def choose(self, seam: str, name: str, table: dict[str, Any], where: str) -> Choice:
         """The provider of that name with its checked settings (without ``use``). Raises ConfigError."""
         provider = self._find(seam, name)
-        if provider is None:
-            self._load(f"{seam}-{name}", seam)
-            provider = self._find(seam, name)
+        for entry in (name, BUILTIN, ""):  # from the likely to all, so that no plugin is imported in vain
+            if provider is None:
+                self._load(seam, entry)
+                provider = self._find(seam, name)
         if provider is not None:
             settings = {k: v for k, v in table.items() if k != "use"}
             return Choice(provider, config.structure(provider.config, settings, where))
@@ -85,9 +88,12 @@ class Plugins:
         told = f"did you mean '{close[0]}'?" if close else f"installed are: {', '.join(names) or 'none'}"
         raise ConfigError([f"{where}: no {seam} is called '{name}'; {told}"])
 
-    def _load(self, entry: str, seam: str) -> None:
-        # one module may offer many names (all controllers): then no entry point has just this one's
-        for name in [entry] if entry in self._found else [n for n in self._found if n.startswith(f"{seam}-")]:
+    def _load(self, seam: str, name: str) -> None:
+        """Import the seam's plugin of that name, if there is one; "" imports all of the seam."""
+        wanted = [f"{seam}-{name}"] if name else [n for n in self._found if n.startswith(f"{seam}-")]
+        for name in wanted:
+            if name not in self._found:
+                continue
             if name in self._loaded:
                 continue
             point = self._found[name]
