@@ -63,10 +63,6 @@ class SharedContext:
     def choose(self, seam: str, name: str, config: dict[str, Any], where: str) -> Choice:
         return self.context.choose(seam, name, config, where)
 
-    @property
-    def keys(self) -> Path:
-        return self.context.keys
-
     def offers(self, seam: str, name: str = "") -> list[Any]:
         return self.context.offers(seam, name)
 
