@@ -59,6 +59,16 @@ class SharedContext:
     def choose(self, seam: str, name: str, config: dict[str, Any], where: str) -> Choice:
         return self.context.choose(seam, name, config, where)
 
+    @property
+    def keys(self) -> Path:
+        return self.context.keys
+
+    def offers(self, seam: str, name: str = "") -> list[Any]:
+        return self.context.offers(seam, name)
+
+    def registries(self) -> dict[str, Metrics]:
+        return self.context.registries()
+
 
 class Reconciler:
     """A control loop. A subclass names itself, watches in `__init__`, and implements `reconcile`."""
