@@ -37,6 +37,9 @@ class Connect:
 
     kubeconfig: str = ""
     """How to reach the API; relative to the config file's directory."""
+    keys: str = ""
+    """The data directory of the API, where this process may read it: a node or a metrics endpoint that serves TLS
+    takes its certificate from there. Empty: it makes keys of its own."""
 
 
 @attrs.frozen

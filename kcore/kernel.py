@@ -233,6 +233,11 @@ class Kernel:
         async with remote.connect(settings) as self._remote:
             yield
 
+    @property
+    def keys(self) -> Path:
+        """See `kcore.registry.Context.keys`."""
+        return self.config.directory / self.connect.keys if self.connect.keys else self.data_dir
+
     def client(self, slot: str, user: Any) -> Any:
         """A client for a part; see `kcore.registry.Context.client`."""
         if "api" not in self.slots:
@@ -340,6 +345,10 @@ class _Context:
     @property
     def data_dir(self) -> Path:
         return self.kernel.data_dir
+
+    @property
+    def keys(self) -> Path:
+        return self.kernel.keys
 
     @property
     def log(self) -> logging.Logger:

@@ -72,6 +72,10 @@ class Context(Protocol):
         """A directory that survives restarts. It exists, and is this cluster's own (mode 0700)."""
 
     @property
+    def keys(self) -> Path:
+        """The data directory with the cluster's keys, for `kcore.pki.Pki.open`: `data_dir`, or ``connect.keys``."""
+
+    @property
     def log(self) -> logging.Logger: ...
 
     @property

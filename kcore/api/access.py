@@ -55,17 +55,8 @@ def attributes(user: User, info: RequestInfo, request: Request | None = None) ->
     )
 
 
-MASTERS = "system:masters"
-
-
 async def authorize(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
-    """Raises Forbidden unless somebody allows it before somebody denies it.
-
-    The group system:masters is asked about by nobody (upstream's privileged groups): the API needs no authorizer to work
-    for itself.
-    """
-    if MASTERS in wanted.user.groups:
-        return
+    """Raises Forbidden unless somebody allows it before somebody denies it."""
     reason = ""
     for authorizer in authorizers:
         decision = await authorizer.authorize(wanted)

@@ -31,13 +31,21 @@ def entry(served: Served, found: Entry, form: Form, *, status: int = 200, includ
 
 
 def protobuf_bytes(served: Served, found: Entry) -> bytes:
-    """The protobuf form, made once for each entry and version."""
+    """The protobuf form with its envelope."""
+    from kcore.api.codec import protobuf
+
+    return protobuf.wrap(served.kind.api_version, served.kind.kind, protobuf_message(served, found))
+
+
+def protobuf_message(served: Served, found: Entry) -> bytes:
+    """The bare message, made once for each entry and version; lists are joined from it."""
     key = ("protobuf", served.head)
-    made = found.forms.get(key)
+    made: bytes | None = found.forms.get(key)
     if made is None:
         from kcore.api.codec import protobuf
 
-        made = found.forms[key] = protobuf.encode(served.object(found))
+        kind = served.kind
+        made = found.forms[key] = protobuf.encode_raw(served.object(found), kind.api_version, kind.kind)
     return made
 
 
@@ -54,8 +62,10 @@ def page(served: Served, found: Page, form: Form, *, include: str = "") -> Respo
     if form.type == PROTOBUF:
         from kcore.api.codec import protobuf
 
-        doc = list_object(served, found)
-        return Response(200, protobuf.encode(doc), PROTOBUF)
+        kind = served.kind
+        items = [protobuf_message(served, e) for e in found.entries]
+        body = protobuf.encode_list(kind.api_version, kind.kind + "List", list_meta(found), items)
+        return Response(200, body, PROTOBUF)
     return encoded(list_object(served, found), form)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kcore import errors
-from kcore.api import layout, tables
+from kcore.api import answers, layout, tables
 from kcore.api.negotiate import JSON, PROTOBUF, Form
 from kcore.api.served import Served
 from kcore.api.watch import BOOKMARK, Encode, Item, error_line, json_encoder
@@ -74,13 +74,13 @@ def _protobuf(served: Served, form: Form) -> Encode:
         key = (type, "protobuf", form.wants, served.head)
         if change is not None and (made := change.forms.get(key)) is not None:
             return made
-        obj: Object
+        obj: Object | bytes
         if form.wants:
             obj = tables.partial(entry, form.version)
         elif type == BOOKMARK:
             obj = layout.decode_json(served.head + entry.tail)
         else:
-            obj = served.object(entry)
+            obj = answers.protobuf_bytes(served, entry)
         made = protobuf.encode_watch_event(type, obj)
         if change is not None:
             change.forms[key] = made

@@ -32,6 +32,10 @@ class TestContext:
     log: logging.Logger = attrs.Factory(lambda: logging.getLogger("kcore.test"))
     metrics: Metrics = attrs.Factory(lambda: Metrics("test"))
 
+    @property
+    def keys(self) -> Path:
+        return self.data_dir
+
     def client(self, user: Any = None) -> Any:
         assert self.api is not None, "give TestContext an api= client"
         return self.api

@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 import attrs
 
 from kcore.cli.kubectl import find_kubectl
-from kcore.config import SLOTS, read
+from kcore.config import read
 from kcore.errors import KcoreError
 
 START_SECONDS = 60.0
@@ -86,6 +86,11 @@ class RunningCluster:
             self.process.send_signal(how)
         return self.process.wait(15)
 
+    @property
+    def said(self) -> str:
+        """What it has written to its standard error."""
+        return (self.directory / "output").read_text()
+
 
 def _run(
     command: list[str], env: dict[str, str], input: str, check: bool, timeout: float
@@ -126,10 +131,10 @@ def own_addresses() -> Iterator[int]:
     raise KcoreError("more than a hundred test clusters are running on this machine")
 
 
-def settings(number: int, slots: Container[str] = SLOTS) -> list[str]:
-    """``--set`` values that keep a cluster with these slots on addresses and ports of its own."""
+def settings(number: int) -> list[str]:
+    """``--set`` values that keep a cluster on addresses and ports of its own."""
     first = 30000 + number % 27 * 100
-    own = [
+    return [
         f"cluster.service_cidr=127.{number}.0.0/18",
         f"cluster.node_cidr=127.{number}.64.0/18",
         f"cluster.pod_cidr=127.{number}.128.0/17",
@@ -138,7 +143,6 @@ def settings(number: int, slots: Container[str] = SLOTS) -> list[str]:
         f"nodes.port={free_port()}",  # a wildcard listener of another user would be in the way
         f"metrics.address=127.{number}.127.254",  # the last of the node addresses
     ]
-    return [setting for setting in own if setting.startswith("cluster.") or setting.partition(".")[0] in slots]
 
 
 @contextmanager
@@ -155,32 +159,45 @@ def running(
     installed. Ended, and its directory removed, with the block."""
     with own_addresses() as number, tempfile.TemporaryDirectory(prefix="kcore-") as made:
         home = directory or Path(made)
-        home.mkdir(exist_ok=True)
-        command = [*kcore_of(python), "up", "-c", config, "--data-dir", str(home)]
-        slots = read(config).tables
-        for value in [*settings(number, slots), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
-            command += ["--set", value]
         if as_user:
             os.chown(home, as_user, as_user)
-            os.chmod(made, 0o755)
-            command = [*_become(as_user), *command]
-        with (home / "output").open("w") as errors:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-                env={**os.environ, "HOME": str(home), "PYTHONUNBUFFERED": "1"},
-            )
-        cluster = RunningCluster(home, process, number, python)
-        try:
-            _wait_ready(cluster, "nodes ready" if "nodes" in slots else "parts open")
+        with process(config, home, number, set=set, as_user=as_user, python=python) as cluster:
             yield cluster
-        finally:
-            cluster.stop(signal.SIGTERM)
-            if process.stdout is not None:
-                process.stdout.close()
+
+
+@contextmanager
+def process(
+    config: str,
+    directory: Path,
+    number: int,
+    *,
+    set: Mapping[str, Any] | None = None,
+    as_user: int = 0,
+    python: str = sys.executable,
+) -> Iterator[RunningCluster]:
+    """One process of a cluster on the addresses of `number`, up; its nodes, if it has any, are Ready."""
+    tables = read(config).tables
+    command = [*kcore_of(python), "up", "-c", config, "--data-dir", str(directory)]
+    own = [s for s in settings(number) if s.partition(".")[0] in tables]
+    for value in [*own, *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
+        command += ["--set", value]
+    with (directory / "output").open("w") as errors:
+        child = subprocess.Popen(
+            [*_become(as_user), *command] if as_user else command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, "HOME": str(directory), "PYTHONUNBUFFERED": "1"},
+        )
+    cluster = RunningCluster(directory, child, number, python)
+    try:
+        _wait_ready(cluster, "nodes ready" if "nodes" in tables else "parts open")
+        yield cluster
+    finally:
+        cluster.stop(signal.SIGTERM)
+        if child.stdout is not None:
+            child.stdout.close()
 
 
 def _become(user: int) -> list[str]:

@@ -80,7 +80,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(trio.aclose_forcefully, listener)
         address = bound(listener)
-        pki = Pki.open(context.data_dir)
+        pki = Pki.open(context.keys)
         tls = pki.server_context(certificate_names(context, config, address[0]))
         server = ApiServer(
             context.part("store"),

@@ -97,7 +97,6 @@ class Reviews:
     async def access_review(self, call: Call) -> Object:
         body = _body(call)
         spec = body.get("spec") or {}
-        kind = body.get("kind", "SubjectAccessReview")
         causes = _attribute_causes(spec)
         if not spec.get("user") and not spec.get("groups"):
             causes.append(fields.invalid("spec.user", "", "at least one of user or group must be specified"))
@@ -111,7 +110,7 @@ class Reviews:
                 )
             )
         if causes:
-            raise errors.invalid(kind, "", causes, _AUTHZ)
+            raise _invalid(causes)
         user = User(
             spec.get("user", ""),
             tuple(spec.get("groups") or ()),
@@ -126,7 +125,7 @@ class Reviews:
         spec = body.get("spec") or {}
         causes = _attribute_causes(spec)
         if causes:
-            raise errors.invalid("SelfSubjectAccessReview", "", causes, _AUTHZ)
+            raise _invalid(causes)
         body["status"] = await self._decide(call.user, spec)
         return _bare(body)
 
@@ -268,11 +267,19 @@ def _attribute_causes(spec: Object) -> list[errors.Cause]:
     about, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
     if about is not None and path is not None:
         why = "cannot be specified in combination with resourceAttributes"
-        return [fields.invalid("spec.nonResourceAttributes", path, why)]
+        shown = {"Path": path.get("path", ""), "Verb": path.get("verb", "")}  # as Go prints the structure
+        return [fields.invalid("spec.nonResourceAttributes", shown, why)]
     if about is None and path is None:
         why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
         return [fields.invalid("spec.resourceAttributes", None, why)]
     return []
+
+
+def _invalid(causes: list[errors.Cause]) -> errors.Invalid:
+    """Upstream does not say which kind of review it was."""
+    error = errors.invalid("", "", causes, _AUTHZ)
+    error.details = {"group": _AUTHZ, "causes": [c.to_json() for c in causes]}
+    return error
 
 
 def _field_selector(selector: Object) -> str:

@@ -40,7 +40,7 @@ class SigningController(Reconciler):
             if request["spec"]["signerName"] == KUBELET_CLIENT and _of_its_own_node(request):
                 await self._approve(request)
             return None
-        pki = self.context.data_dir / "pki"
+        pki = self.context.keys / "pki"
         certificate, private = pki / "ca.crt", pki / "ca.key"
         if not (certificate.exists() and private.exists()):  # two stat calls on a local disk
             self.log.warning("no CA key at %s: certificate requests stay unsigned", private)

@@ -78,7 +78,7 @@ class RootCAController(_PerNamespace):
         return await super().reconcile(key)
 
     def _read(self) -> bool:
-        path = self.context.data_dir / "pki" / "ca.crt"
+        path = self.context.keys / "pki" / "ca.crt"
         if path.exists():
             self._pem = path.read_text()
         return bool(self._pem)

@@ -45,7 +45,7 @@ async def open_part(context: Context, config: ExpositionConfig) -> AsyncIterator
         "proxy": config.proxy_port,
     }
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-        tls = Pki.open(context.data_dir).server_context(["localhost", "127.0.0.1", config.address])
+        tls = Pki.open(context.keys).server_context(["localhost", "127.0.0.1", config.address])
         delegation = Delegation(context.client())
         for slot in [s for s in ports if _here(context, s)]:
             listener = await listen(ports[slot], config.address)

@@ -51,7 +51,7 @@ class ResourceMetrics:
     @classmethod
     @asynccontextmanager
     async def open(cls, context: Context, config: ResourceMetricsConfig) -> AsyncIterator[ResourceMetrics]:
-        metrics = cls(config, kubelet.client_context(context.data_dir))
+        metrics = cls(config, kubelet.client_context(context.keys))
         try:
             yield metrics
         finally:

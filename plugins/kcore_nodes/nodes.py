@@ -217,7 +217,11 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
     async with (
         runtime.open(context) as engine,
         open_host(
-            context.client(), context.cluster, dns_servers=tuple(config.dns), concurrency=config.concurrency
+            context.client(),
+            context.cluster,
+            only=next(iter(configs)) if len(configs) == 1 else "",  # a node by itself may see its own pods alone
+            dns_servers=tuple(config.dns),
+            concurrency=config.concurrency,
         ) as host,
     ):
         nodes = Nodes(context, host, engine, configs, KubeletServer(Gate()), tls, config.serve)
@@ -232,4 +236,4 @@ def _tls(context: Context) -> ssl.SSLContext:
     """One certificate for all kubelets of the process: who dials them checks the CA, not the name."""
     from kcore.pki import Pki
 
-    return Pki.open(context.data_dir).server_context(("kubelet", "localhost", "127.0.0.1"))
+    return Pki.open(context.keys).server_context(("kubelet", "localhost", "127.0.0.1"))

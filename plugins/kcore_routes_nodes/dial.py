@@ -87,7 +87,7 @@ class Kubelets:
         """Who answers must have a certificate of the cluster's CA; its name is not looked at, as upstream does not."""
         from kcore.pki import Pki
 
-        pki = Pki.open(self._context.data_dir)
+        pki = Pki.open(self._context.keys)
         context = pki.client_context(*pki.client_certificate(USER, (GROUP,)))
         context.check_hostname = False
         return context

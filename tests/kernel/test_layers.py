@@ -37,6 +37,7 @@ SIDEWAYS = {
     ("http", "errors"),
     ("http", "metrics"),
     ("http", "clock"),
+    ("loopback", "errors"),
     ("plugins", "config"),
     ("plugins", "hookspecs"),
     ("plugins", "registry"),
