@@ -25,7 +25,11 @@ from typing import Any
 import attrs
 
 from kcore.cli.kubectl import find_kubectl
+<<<<<<< HEAD
 from kcore.config import read
+=======
+from kcore.config import SLOTS, read
+>>>>>>> main
 from kcore.errors import KcoreError
 
 START_SECONDS = 60.0
@@ -178,8 +182,12 @@ def process(
     """One process of a cluster on the addresses of `number`, up; its nodes, if it has any, are Ready."""
     tables = read(config).tables
     command = [*kcore_of(python), "up", "-c", config, "--data-dir", str(directory)]
+<<<<<<< HEAD
     own = [s for s in settings(number) if s.partition(".")[0] in tables]
     for value in [*own, *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
+=======
+    for value in [*settings(number, tables), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
+>>>>>>> main
         command += ["--set", value]
     with (directory / "output").open("w") as errors:
         child = subprocess.Popen(
