@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,7 @@ from typing import Any
 import attrs
 
 from kcore.cli.kubectl import find_kubectl
-<<<<<<< HEAD
-from kcore.config import read
-=======
 from kcore.config import SLOTS, read
->>>>>>> main
 from kcore.errors import KcoreError
 
 START_SECONDS = 60.0
@@ -135,10 +131,10 @@ def own_addresses() -> Iterator[int]:
     raise KcoreError("more than a hundred test clusters are running on this machine")
 
 
-def settings(number: int) -> list[str]:
-    """``--set`` values that keep a cluster on addresses and ports of its own."""
+def settings(number: int, slots: Container[str] = SLOTS) -> list[str]:
+    """``--set`` values that keep a cluster with these slots on addresses and ports of its own."""
     first = 30000 + number % 27 * 100
-    return [
+    own = [
         f"cluster.service_cidr=127.{number}.0.0/18",
         f"cluster.node_cidr=127.{number}.64.0/18",
         f"cluster.pod_cidr=127.{number}.128.0/17",
@@ -147,6 +143,7 @@ def settings(number: int) -> list[str]:
         f"nodes.port={free_port()}",  # a wildcard listener of another user would be in the way
         f"metrics.address=127.{number}.127.254",  # the last of the node addresses
     ]
+    return [setting for setting in own if setting.startswith("cluster.") or setting.partition(".")[0] in slots]
 
 
 @contextmanager
@@ -182,12 +179,7 @@ def process(
     """One process of a cluster on the addresses of `number`, up; its nodes, if it has any, are Ready."""
     tables = read(config).tables
     command = [*kcore_of(python), "up", "-c", config, "--data-dir", str(directory)]
-<<<<<<< HEAD
-    own = [s for s in settings(number) if s.partition(".")[0] in tables]
-    for value in [*own, *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
-=======
     for value in [*settings(number, tables), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
->>>>>>> main
         command += ["--set", value]
     with (directory / "output").open("w") as errors:
         child = subprocess.Popen(
