@@ -110,7 +110,7 @@ class Recorder:
 
     async def _record(self, it: _Occurrence) -> None:
         ref = it.reference
-        subject = (ref.get("kind", ""), ref.get("namespace", ""), ref.get("name", ""), ref.get("uid", ""))
+        subject = tuple(ref.get(k, "") for k in ("kind", "namespace", "name", "uid", "fieldPath"))
         if not self._allowed(subject, it.at):
             self.dropped += 1
             return
