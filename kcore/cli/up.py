@@ -168,7 +168,7 @@ async def _stop_on_signal(kernel: Kernel, scope: trio.CancelScope) -> None:
 
 def _detach(args: argparse.Namespace, directory: Path) -> int:
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "kcore", "up", "-c", args.config, "--data-dir", str(directory)]
+    command = [sys.executable, "-P", "-m", "kcore", "up", "-c", args.config, "--data-dir", str(directory)]
     for setting in args.set:
         command += ["--set", setting]
     if args.kubeconfig is not None:

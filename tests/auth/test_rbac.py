@@ -129,7 +129,7 @@ def test_an_aggregated_role_has_the_rules_of_those_it_selects() -> None:
 
 
 async def test_a_new_cluster_gets_its_roles_and_a_second_start_changes_nothing(context: Any) -> None:
-    assert await bootstrap.ensure(context.client()) == 133
+    assert await bootstrap.ensure(context.client()) == 135
     assert await bootstrap.ensure(context.client()) == 0
 
 
