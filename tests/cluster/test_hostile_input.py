@@ -7,145 +7,26 @@ written nothing to its standard error, and has the tasks and file descriptors th
 from __future__ import annotations
 
 import base64
-import http.client
 import json
-import os
 import random
 import socket
 import ssl
 import struct
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
-import attrs
 import pytest
+from .conftest import CONFIGMAPS, Api, everything, eventually, refused
 
+from kcore import control
 from kcore.kubeconfig import load
-from kcore.testing.running import RunningCluster, running
 
-CONFIGMAPS = "/api/v1/namespaces/default/configmaps"
-PATIENCE = 15.0  # seconds until what must happen has happened
+pytestmark = pytest.mark.usefixtures("unharmed")
+
 BIG_NUMBER = "9" * 5000  # more digits than int() takes
-JSON_PATCH, MERGE_PATCH, APPLY = "application/json-patch+json", "application/merge-patch+json", "application/apply-patch+yaml"
-PROTOBUF = "application/vnd.kubernetes.protobuf"
 UPGRADE = (
     "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 )
-
-
-@attrs.define
-class Api:
-    """The API server, as somebody sees it who opens connections to it himself."""
-
-    cluster: RunningCluster
-    address: tuple[str, int]
-    administrator: ssl.SSLContext
-    stranger: ssl.SSLContext
-    connection: http.client.HTTPSConnection | None = None
-
-    def call(
-        self, method: str, path: str, body: bytes | None = None, type: str = "application/json", **headers: str
-    ) -> tuple[int, str]:
-        """(code, message of the Status or the text) of the answer to a whole request."""
-        connection = self.connection or http.client.HTTPSConnection(*self.address, context=self.administrator, timeout=30)
-        self.connection = None
-        connection.putrequest(method, path, skip_accept_encoding=True)
-        for name, value in headers.items():
-            connection.putheader(name.replace("_", "-"), value)
-        if body is not None:
-            connection.putheader("content-type", type)
-            connection.putheader("content-length", str(len(body)))
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        text = answer.read().decode()
-        if answer.will_close:
-            connection.close()
-        else:
-            self.connection = connection
-        status = json.loads(text) if text.startswith('{"kind":"Status"') else {"message": text}
-        return answer.status, status.get("message", "")
-
-    def open(self, context: ssl.SSLContext | None = None) -> ssl.SSLSocket:
-        return (context or self.administrator).wrap_socket(socket.create_connection(self.address, 30))
-
-    def say(self, data: bytes, *, context: ssl.SSLContext | None = None) -> bytes:
-        """All that is answered to these bytes, until the server closes or has nothing more to say."""
-        with self.open(context) as sock:
-            sock.sendall(data)
-            return everything(sock)
-
-    def tasks_and_files(self) -> tuple[int, int]:
-        """Without the connection of `call`."""
-        code, text = self.call("GET", "/api/v1/nodes/node-1/proxy/metrics")
-        assert code == 200
-        tasks = int(float(text.split("\ngo_goroutines ")[1].split()[0]))
-        return tasks, len(os.listdir(f"/proc/{self.cluster.process.pid}/fd"))
-
-
-def everything(sock: socket.socket, enough: float = 5.0) -> bytes:
-    data = b""
-    sock.settimeout(enough)
-    try:
-        while piece := sock.recv(65536):
-            data += piece
-    except (OSError, TimeoutError):
-        pass
-    return data
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    with running("memory") as cluster:
-        access = load(cluster.kubeconfig)
-        host, _, port = access.server.rpartition("/")[2].partition(":")
-        stranger = ssl.create_default_context(cadata=access.ca_pem.decode())
-        stranger.check_hostname = False
-        administrator = ssl.create_default_context(cadata=access.ca_pem.decode())
-        administrator.check_hostname = False
-        pair = cluster.directory / "administrator.pem"
-        pair.write_bytes(access.certificate + access.key)
-        administrator.load_cert_chain(pair)
-        api = Api(cluster, (host, int(port)), administrator, stranger)
-        assert api.call("POST", CONFIGMAPS, b'{"metadata":{"name":"kept"},"data":{"a":"x"}}')[0] == 201
-        cluster.kubectl("run", "web", "--image=nginx", "--port=8080")
-        cluster.kubectl("run", "shell", "--image=busybox", "--", "sleep", "1000")
-        cluster.kubectl("wait", "--for=condition=Ready", "pod/web", "pod/shell", "--timeout=20s")
-        yield api
-        if api.connection is not None:
-            api.connection.close()
-
-
-@pytest.fixture(autouse=True)
-def unharmed(api: Api) -> Iterator[None]:
-    """What is true after every test."""
-    tasks, files = api.tasks_and_files()
-    yield
-    eventually(lambda: close_to(api.tasks_and_files(), (tasks, files)), f"{tasks} tasks, {files} files before")
-    assert api.call("GET", "/readyz") == (200, "ok")
-    assert json.loads(api.call("GET", f"{CONFIGMAPS}/kept")[1])["data"] == {"a": "x"}
-    assert api.cluster.said == ""
-
-
-def close_to(now: tuple[int, int], before: tuple[int, int]) -> bool:
-    """A cluster at rest has a few tasks and connections more or less: a status is written, an event is sent."""
-    return all(n <= b + 5 for n, b in zip(now, before, strict=True))
-
-
-def eventually(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)  # another process's doing can only be asked for
-
-
-def refused(code: int, text: str) -> bool:
-    """Whether this is a refusal with a reason, rather than a fault of the server's.
-
-    Upstream, too, answers some nonsense with a 500 that names the mistake; a fault of ours reads as here.
-    """
-    return 400 <= code <= 500 and bool(text) and "Internal error occurred" not in text and "Traceback" not in text
 
 
 # --- HTTP -------------------------------------------------------------------------------------------------------------
@@ -342,3 +223,232 @@ def test_a_certificate_of_another_authority_is_not_let_in(api: Api) -> None:
     except ssl.SSLError:
         pass
     assert answer[9:12] in (b"", b"401", b"403")
+
+
+# --- watches, upgrades, proxies --------------------------------------------------------------------------------------
+
+
+def vanish(sock: socket.socket) -> None:
+    """Close as a client that was killed: a reset, no goodbye of TLS."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def frame(data: bytes, opcode: int = 2) -> bytes:
+    """A client's WebSocket frame (RFC 6455, 5.2), masked with zeros."""
+    length = struct.pack(">B", 128 | len(data)) if len(data) < 126 else struct.pack(">BH", 254, len(data))
+    return bytes((128 | opcode,)) + length + bytes(4) + data
+
+
+def upgrade(api: Api, path: str, protocol: str = "") -> ssl.SSLSocket:
+    sock = api.open()
+    wanted = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n{UPGRADE}{wanted}\r\n".encode())
+    assert sock.recv(65536).startswith(b"HTTP/1.1 101 ")
+    return sock
+
+
+def test_watches_whose_clients_vanish_leave_nothing(api: Api) -> None:
+    for number in range(40):
+        sock = api.open()
+        query = ("watch=1", "watch=1&resourceVersion=0&allowWatchBookmarks=1", "watch=1&labelSelector=a%3Db")[number % 3]
+        sock.sendall(f"GET {CONFIGMAPS}?{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+        if number % 2:
+            vanish(sock)
+        else:
+            sock.close()
+
+
+def test_a_client_that_asks_and_reads_nothing_hurts_itself_only(api: Api) -> None:
+    with api.open() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(1)
+        try:
+            for _ in range(20):
+                deaf.sendall(b"GET /openapi/v2 HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
+        except OSError:
+            pass  # it is not listened to any more
+        assert api.call("GET", "/api")[0] == 200
+        vanish(deaf)
+
+
+EXEC = "/api/v1/namespaces/default/pods/shell/exec?stdin=1&stdout=1&stderr=1&command="
+FORWARD = "/api/v1/namespaces/default/pods/web/portforward"
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff" * 1000, b"\x00" * 1000, frame(b""), frame(b"\x09x"), frame(b"\xff" * 9)])
+@pytest.mark.parametrize(
+    ("path", "protocol"),
+    [
+        (f"{EXEC}sleep&command=1000", "v5.channel.k8s.io"),
+        (f"{EXEC}cat", "v4.base64.channel.k8s.io"),
+        (f"{EXEC}cat&tty=1", "channel.k8s.io"),
+        (EXEC.replace("/exec", "/attach"), "v4.channel.k8s.io"),
+        (f"{FORWARD}?ports=8080", "v4.channel.k8s.io"),
+        (FORWARD, "SPDY/3.1+portforward.k8s.io"),
+    ],
+)
+def test_sockets_dropped_half_way_leave_nothing(api: Api, path: str, protocol: str, garbage: bytes) -> None:
+    polite, rude = upgrade(api, path, protocol), upgrade(api, path, protocol)
+    for sock in (polite, rude):
+        sock.sendall(garbage)
+    polite.close()
+    vanish(rude)
+
+
+def test_a_client_that_vanishes_while_much_is_sent_to_it(api: Api) -> None:
+    for protocol in ("v5.channel.k8s.io", "v4.base64.channel.k8s.io"):
+        sock = upgrade(api, f"{EXEC}cat", protocol)
+        data = b"\x00" + b"x" * 60_000 if "base64" not in protocol else b"0" + base64.b64encode(b"x" * 40_000)
+        for _ in range(20):
+            sock.sendall(frame(data, 1 if "base64" in protocol else 2))
+        vanish(sock)
+
+
+def spdy(kind: int, payload: bytes) -> bytes:
+    return struct.pack(">II", 0x80030000 | kind, len(payload)) + payload
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        spdy(1, b""),
+        spdy(1, struct.pack(">IIH", 1, 0, 0) + b"not compressed"),
+        spdy(3, b"\x01"),
+        spdy(6, b""),
+        spdy(8, b""),
+        spdy(99, b"x" * 100),
+        b"\x80\x02\x00\x01\x00\x00\x00\x00",
+        b"\x00\x00\x00\x01\x00\xff\xff\xff" + b"x" * 60_000,
+        b"".join(spdy(6, struct.pack(">I", 2 * n + 1)) for n in range(1000)),
+    ],
+)
+@pytest.mark.parametrize("tunnelled", [True, False])
+def test_garbage_for_port_forwarding_ends_it(api: Api, data: bytes, tunnelled: bool) -> None:
+    if tunnelled:
+        sock = upgrade(api, FORWARD, "SPDY/3.1+portforward.k8s.io")
+        sock.sendall(frame(data[:60_000]))
+    else:
+        sock = api.open()
+        head = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n"
+        sock.sendall(f"POST {FORWARD} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode())
+        assert sock.recv(65536).startswith(b"HTTP/1.1 101 ")
+        sock.sendall(data)
+    vanish(sock)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+        UPGRADE.replace("13", "7"),
+        UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"),
+        UPGRADE + "Sec-WebSocket-Protocol: v99.channel.k8s.io\r\n",
+        UPGRADE + "Sec-WebSocket-Protocol: " + ",".join("abc" for _ in range(2000)) + "\r\n",
+        "Upgrade: SPDY/3.1\r\nConnection: Upgrade\r\nX-Stream-Protocol-Version: v99\r\n",
+        "Upgrade: h2c\r\nConnection: Upgrade\r\n",
+        "",
+    ],
+)
+def test_an_upgrade_that_cannot_be_is_refused(api: Api, headers: str) -> None:
+    for path in (f"{EXEC}cat", f"{FORWARD}?ports=8080", f"{FORWARD}?ports=x", f"{FORWARD}?ports=99999"):
+        answer = api.say(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n".encode())
+        assert answer[9:12] in (b"400", b"403"), answer
+
+
+@pytest.mark.parametrize("path", ["pods/web:8080", "pods/http:web:8080", "nodes/node-1"])
+def test_a_proxy_whose_client_vanishes_leaves_nothing(api: Api, path: str) -> None:
+    kind = "" if path.startswith("nodes") else "namespaces/default/"
+    for number in range(10):
+        sock = api.open()
+        head = f"POST /api/v1/{kind}{path}/proxy/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+        sock.sendall(head.encode() + b"x" * (100_000 if number % 2 else 5))
+        vanish(sock)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nodes/node-1/proxy/containerLogs/default/web/web?tailLines=%C2%B2",
+        f"namespaces/default/pods/web/log?tailLines={BIG_NUMBER}",
+        "namespaces/default/pods/web/log?tailLines=%C2%B2",
+        "namespaces/default/pods/web/log?sinceTime=yesterday",
+        f"namespaces/default/pods/web/log?sinceSeconds={BIG_NUMBER}",
+        "namespaces/default/pods/web/log?limitBytes=-1&container=%00",
+        "namespaces/default/pods/web:99999999/proxy/",
+        "namespaces/default/pods/web:%00/proxy/",
+        "namespaces/default/pods/web:x:y:z/proxy/",
+        "namespaces/default/pods/https:web:8080/proxy/",
+        "namespaces/default/pods/web:1/proxy/",
+        "nodes/node-1:99999/proxy/",
+        "nodes/https:node-1:-5/proxy/",
+        "namespaces/default/services/kubernetes:%C2%B2/proxy/",
+    ],
+)
+def test_a_place_that_cannot_be_reached_is_told_as_such(api: Api, path: str) -> None:
+    code, text = api.call("GET", f"/api/v1/{path}")
+    assert 400 <= code <= 503 and text
+    assert "Traceback" not in text and "Internal error occurred" not in text
+
+
+# --- the node's own port, and the control socket ----------------------------------------------------------------------
+
+
+def test_a_node_takes_no_garbage_and_no_strangers(api: Api) -> None:
+    node = api.cluster.get("node", "node-1")
+    address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    for data in (b"\x00" * 1000, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"\xff" * 1000):
+        with socket.create_connection((address, port)) as plain:
+            plain.sendall(data)
+            plain.shutdown(socket.SHUT_WR)
+            assert b" 200 " not in everything(plain)
+    for path in ("pods", "exec/default/shell/shell?command=sh&output=1", "run/default/shell/shell?cmd=id", "../pods", "%00"):
+        for method in ("GET", "POST", "BREW"):
+            with anybody.wrap_socket(socket.create_connection((address, port), 10)) as sock:
+                sock.sendall(f"{method} /{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+                assert everything(sock)[9:12] in (b"400", b"401", b"403", b"404")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b"\xff\xfe\n",
+        b"\x00" * 1000 + b"\n",
+        b"[" * 500_000 + b"\n",
+        b'{"command":{"a":1}}\n',
+        b'{"command":["status"]}\n',
+        b'{"command":null}\n',
+        b'{"command":"' + b"x" * 100_000 + b'"}\n',
+        b'{"command":"swap"}\n',
+        b'{"command":"swap","slot":[],"table":5}\n',
+        b'{"command":"swap","slot":"api","table":5}\n',
+        b'{"command":"swap","slot":"proxy","table":{"use":[]}}\n',
+        b'{"command":"swap","slot":"proxy","table":{"use":"../../x"}}\n',
+        b'{"command":"node","action":"stop","name":{}}\n',
+        b'{"command":"node","action":[],"name":"../x"}\n',
+        b'{"command":"node"}\n',
+    ],
+)
+def test_garbage_on_the_control_socket_is_one_line_of_an_error(api: Api, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(api.cluster.directory / control.NAME))
+        sock.sendall(line)
+        answer = json.loads(everything(sock))
+    assert list(answer) == ["error"] and "\n" not in answer["error"]
+    assert api.cluster.status()["parts"]
+
+
+def test_the_control_socket_bears_clients_that_go_or_never_end(api: Api) -> None:
+    path = str(api.cluster.directory / control.NAME)
+    for data in (b"", b'{"command"', b'{"command":"status"}\n', b"x" * (control.LIMIT + 10)):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            sock.sendall(data)
+    assert api.cluster.status()["parts"]
