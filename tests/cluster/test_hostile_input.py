@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import random
 import socket
 import ssl
 import struct
