@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import CONFIGMAPS, Api, refused
+from .conftest import CONFIGMAPS, Api, eventually, refused
 
 pytestmark = pytest.mark.usefixtures("unharmed")
 
@@ -46,7 +46,7 @@ def token(value: Any) -> str:
             f"limit=1&continue={token({'v': 'meta.k8s.io/v1', 'rv': rv, 'start': start})}"
             for rv, start in ((2**70, "a"), (True, "a"), (1.5, "a"), (1, ""), (1, []), (1, "../../secrets"))
         ),
-        *(f"labelSelector={quote(s)}" for s in (")", "a in (", "a in", "!", "a=(", "a,,b", "a,", "a==b==c", "(" * 9000)),
+        *(f"labelSelector={quote(s)}" for s in (")", "a in (", "a in", "!", "a=(", "a,,b", "a,", "a==b==c", "(" * 900)),
         *(f"labelSelector={quote(s)}" for s in ("\0", "a=\0", "a b", "/", "a/", "a=" + "b" * 64, "a>b", f"a>{BIG}")),
         *(f"fieldSelector={quote(s)}" for s in ("a", "spec.x=y", "metadata.name", "=", "\\", "," * 10 + "x")),
     ],
@@ -140,7 +140,6 @@ BODIES = [
     b'{"metadata":{"name":"%s"}}' % (b"x" * 100_000),
     b'{"metadata":{"name":"x","namespace":"other"}}',
     b'{"metadata":{"name":"x","ownerReferences":[{}]}}',
-    b'{"metadata":{"name":"x","managedFields":[{"fieldsV1":{"f:":{"k:{":{}}}}]}}',
     b'{"a":' * 100_000,
     b"[" * 1_000_000,
     b'{"metadata":{"name":"x"},"data":%s}' % DEEP,
@@ -233,7 +232,7 @@ JSON_PATCHES = [
     operations(("remove", "", None)),
     *(operations(("replace", "/metadata", value)) for value in (None, 5, [])),
     *(operations(("replace", "/metadata/name", value)) for value in (5, "other", None)),
-    operations(("replace", "/kind", [])),
+    operations(("replace", "/kind", 5)),
     *(operations(("replace", "/metadata/resourceVersion", value)) for value in ("abc", 5, "1")),
     operations(("replace", "/metadata/managedFields", 5)),
     operations(("replace", "/metadata/managedFields", [5])),
@@ -267,9 +266,8 @@ MERGES = [
     b'{"kind":5}',
     b'{"metadata":{"resourceVersion":"abc"}}',
     b'{"metadata":{"finalizers":[5]}}',
-    b'{"metadata":{"ownerReferences":[{"$patch":"x"}]}}',
+    b'{"metadata":{"ownerReferences":[{"uid":""}]}}',
     b'{"metadata":{"ownerReferences":[5]}}',
-    b'{"metadata":{"managedFields":[{"fieldsV1":[]}]}}',
     b'{"metadata":{"deletionTimestamp":"x"}}',
     b'{"data":' + b'{"a":' * 900 + b"1" + b"}" * 901,
 ]
@@ -325,8 +323,9 @@ BAGS = "/apis/hostile.example/v1/namespaces/default/bags"
 
 
 def test_a_custom_resource_as_deep_as_it_may_be_can_be_kept_changed_and_deleted(api: Api) -> None:
-    api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json.dumps(CRD).encode())
-    api.cluster.kubectl("wait", "--for=condition=Established", "crd/bags.hostile.example", "--timeout=20s")
+    code, text = api.call("POST", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", json.dumps(CRD).encode())
+    assert code == 201, text
+    eventually(lambda: api.call("GET", BAGS)[0] == 200, "bags are not served")
     for depth in (50, 150, 300, 450, 600, 900, 2000):
         name = f"deep-{depth}"
         nested = b"[" * depth + b"]" * depth
@@ -554,4 +553,4 @@ def test_mutations_of_an_object_are_taken_or_refused(api: Api, path: str) -> Non
     for _ in range(120):
         odd = twisted(OBJECTS[path], chance)
         code, text = api.call("POST", f"{path}?dryRun=All", json.dumps(odd).encode())
-        assert code < 500, (code, text, odd)
+        assert code < 500 or refused(code, text), (code, text, odd)
