@@ -214,7 +214,6 @@ class OpenApi:
     # --- version 2 ----------------------------------------------------------------------------------------------
 
     def _v2(self, request: Request) -> Response:
-        from kcore.api import openapi_v2
         from kcore.api.negotiate import clauses
 
         for media, _ in clauses(request.headers.get("accept", "") or "*/*"):
