@@ -18,6 +18,7 @@ from kcore.cli.kubectl import find_kubectl
 from kcore.testing.running import RunningCluster, running
 
 MANIFESTS = Path(__file__).parent / "manifests"
+_LIST = {"apiVersion": "v1", "kind": "List"}
 _numbers = count(1)
 
 
@@ -69,7 +70,7 @@ class Kubectl:
     def file(self, *objects: dict[str, Any]) -> str:
         """A file with these objects."""
         path = self.directory / f"objects-{next(_numbers)}.json"
-        path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+        path.write_text(json.dumps(objects[0] if len(objects) == 1 else {**_LIST, "items": objects}))
         return str(path)
 
     @contextmanager
@@ -91,12 +92,12 @@ class Kubectl:
         self("create", "deployment", name, "--image=nginx:1", "--port=8080", f"--replicas={replicas}", *options)
         self("rollout", "status", f"deployment/{name}")
 
-    def pod(self, name: str, *command: str, **spec: Any) -> None:
+    def pod(self, name: str, *command: str, annotations: dict[str, str] | None = None, **spec: Any) -> None:
         """A pod that is ready, with one container named ``c``."""
         container = {"name": "c", "image": "busybox", "command": list(command), "ports": [{"containerPort": 8080}]}
         if not command:
             del container["command"]
-        metadata = {"name": name, "labels": {"app": name}}
+        metadata = {"name": name, "labels": {"app": name}, "annotations": annotations or {}}
         wanted = {"containers": [container], **spec}
         self.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": wanted})
         self("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=20s")

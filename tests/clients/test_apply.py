@@ -36,9 +36,9 @@ def test_apply_creates_leaves_alone_changes_and_removes(kubectl: Kubectl) -> Non
 
 
 def test_apply_prunes_what_is_not_in_the_files_any_more(kubectl: Kubectl) -> None:
-    kubectl.apply(config_map("one"), config_map("two"))
+    kubectl.apply(config_map("one", a="1"), config_map("two"))
     allow = "--prune-allowlist=core/v1/ConfigMap"
-    said = kubectl("apply", "--prune", "-l", "app=web", allow, "-f", kubectl.file(config_map("one")))
+    said = kubectl("apply", "--prune", "-l", "app=web", allow, "-f", kubectl.file(config_map("one", a="1")))
     assert said == "configmap/one unchanged\nconfigmap/two pruned\n"
 
 
@@ -165,7 +165,7 @@ def test_delete_by_name_file_and_selector(kubectl: Kubectl) -> None:
 
 
 def test_delete_gives_pods_their_grace(kubectl: Kubectl) -> None:
-    kubectl.pod("slow", "sh", "-c", "trap '' TERM; sleep 1000")
+    kubectl.pod("slow", "sleep", "1000", annotations={"kcore.dev/stop-delay": "100s"})
     kubectl("delete", "pod", "slow", "--grace-period=60", "--wait=false")
     pod = kubectl.get("pod", "slow")
     assert pod["metadata"]["deletionGracePeriodSeconds"] == 60 and pod["metadata"]["deletionTimestamp"]

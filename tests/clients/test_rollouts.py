@@ -50,7 +50,7 @@ def test_a_paused_deployment_waits_for_resume(kubectl: Kubectl) -> None:
     kubectl("set", "image", "deployment/web", "nginx=nginx:2")
     stuck = kubectl.run("rollout", "status", "deployment/web", "--timeout=500ms")
     assert stuck.returncode == 1 and "0 out of 1 new replicas have been updated" in stuck.stdout
-    assert "cannot restart a paused deployment" in kubectl.error("rollout", "restart", "deployment/web")
+    assert "can't restart paused deployment" in kubectl.error("rollout", "restart", "deployment/web")
     assert kubectl("rollout", "resume", "deployment/web") == "deployment.apps/web resumed\n"
     kubectl("rollout", "status", "deployment/web")
     assert len(kubectl.get("replicasets")["items"]) == 2
