@@ -31,7 +31,7 @@ async def authenticate(authenticators: Sequence[Authenticator], request: Request
 def with_standard_group(user: User) -> User:
     if _AUTHENTICATED in user.groups or _UNAUTHENTICATED in user.groups or user.name == ANONYMOUS.name:
         return user
-    return attrs.evolve(user, groups=(*user.groups, _AUTHENTICATED))
+    return User(user.name, (*user.groups, _AUTHENTICATED), user.uid, user.extra)  # evolve() would take 8 us
 
 
 def attributes(user: User, info: RequestInfo, request: Request | None = None) -> Attributes:
@@ -87,6 +87,14 @@ def forbidden(wanted: Attributes, reason: str = "") -> errors.Forbidden:
 
 
 # --- impersonation ---------------------------------------------------------------------------------------------------
+
+
+def impersonates(request: Request) -> bool:
+    """Whether there is any Impersonate-* header. (A loop: the generator of ``any`` would cost twice as much.)"""
+    for name in request.headers:
+        if name.startswith("impersonate-"):
+            return True
+    return False
 
 
 async def impersonated(authorizers: Sequence[Authorizer], request: Request, user: User, info: RequestInfo) -> User:

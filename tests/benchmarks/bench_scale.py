@@ -31,7 +31,9 @@ def deployment(name: str, replicas: int) -> bytes:
     labels = {"app": name}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container]}}
     spec = {"replicas": replicas, "selector": {"matchLabels": labels}, "template": template}
-    return json.dumps({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}).encode()
+    return json.dumps(
+        {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name}, "spec": spec}
+    ).encode()
 
 
 def items(connection: Connection, target: Target, path: str) -> list[dict[str, object]]:
