@@ -102,8 +102,12 @@ def test_every_hook_is_used_by_a_plugin_of_a_test(seam: str) -> None:
     assert f"kcore_{seam}" in functions
     strings = {n.value for n in ast.walk(tree) if isinstance(n, ast.Constant)}
     tested = any(name.startswith(f"test_{seam}") for name in functions)
-    assert tested or any(c.name.startswith("Test") and seam in c.name.lower() for c in _classes(tree)) or (
-        f"{seam}s" in strings  # named in the config of the cluster at the end of the page
+    assert (
+        tested
+        or any(c.name.startswith("Test") and seam in c.name.lower() for c in _classes(tree))
+        or (
+            f"{seam}s" in strings  # named in the config of the cluster at the end of the page
+        )
     )
 
 
