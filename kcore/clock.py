@@ -14,15 +14,20 @@ from functools import lru_cache
 import trio
 
 _offset: trio.lowlevel.RunVar[float] = trio.lowlevel.RunVar("kcore.clock.offset")
+_virtual = False  # whether any trio run of this process has had a virtual clock: if none had, `now` need not look
 
 
 def use_virtual(start: float = 1_700_000_000.0) -> None:
     """From now on, in this trio run, wall time is `start` plus the time trio's clock has advanced."""
+    global _virtual
     _offset.set(start - trio.current_time())
+    _virtual = True
 
 
 def now() -> float:
     """Seconds since the epoch."""
+    if not _virtual:
+        return time.time()
     try:
         return _offset.get() + trio.current_time()
     except (LookupError, RuntimeError):  # not virtual, or not inside trio

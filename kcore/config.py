@@ -37,6 +37,8 @@ class Connect:
 
     kubeconfig: str = ""
     """How to reach the API; relative to the config file's directory."""
+    parts: dict[str, str] = attrs.Factory(dict)
+    """Other kubeconfigs for single parts, by slot: a node's proxy is somebody else than the node."""
     keys: str = ""
     """The data directory of the API, where this process may read it: a node or a metrics endpoint that serves TLS
     takes its certificate from there. Empty: it makes keys of its own."""

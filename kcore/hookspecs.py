@@ -24,7 +24,7 @@ import pluggy
 if TYPE_CHECKING:
     from kcore.api.admission import Admission
     from kcore.api.auth import Authenticator, Authorizer
-    from kcore.api.kinds import Kind
+    from kcore.api.kinds import Definitions, Kind
     from kcore.api.routes import Routes
     from kcore.controller import Controller
     from kcore.metrics import MetricsPart
@@ -94,6 +94,12 @@ def kcore_metrics() -> Iterable[Provider[MetricsPart]]:
 @hookspec
 def kcore_kinds() -> Iterable[Kind]:
     """Kinds that the API serves. Called once when the API opens; a kind is a `kcore.api.kinds.Kind`."""
+    return ()
+
+
+@hookspec
+def kcore_definitions() -> Iterable[Definitions]:
+    """JSON Schemas of built-in kinds for the OpenAPI documents, by a plugin that offers kinds; the first is asked."""
     return ()
 
 

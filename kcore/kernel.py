@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,7 @@ class Kernel:
         """Set when every part has been closed."""
         self._chosen: dict[str, dict[str, set[str]]] = {}
         self._nursery: trio.Nursery | None = None
+        self._remotes: dict[str, Any] = {}  # clients of a process without an API, by slot
         self._failure: BaseException | None = None
         self.slots: dict[str, Slot] = {}
         self.cluster, self.connect = self._check(config)
@@ -130,7 +131,7 @@ class Kernel:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
-                async with self._remote_client():
+                async with self._remote_clients():
                     with trio.CancelScope() as opening:
                         nursery.start_soon(self._cancel_when_stopped, opening)
                         for slot in self.slots.values():
@@ -221,16 +222,17 @@ class Kernel:
         return dict(self._registries)
 
     @asynccontextmanager
-    async def _remote_client(self) -> AsyncIterator[None]:
-        self._remote: Any = None
+    async def _remote_clients(self) -> AsyncIterator[None]:
         if "api" in self.slots:
             yield
             return
         from kcore import kubeconfig
         from kcore.client import remote
 
-        settings = kubeconfig.load(self.config.directory / self.connect.kubeconfig)
-        async with remote.connect(settings) as self._remote:
+        async with AsyncExitStack() as stack:
+            for slot, path in {"": self.connect.kubeconfig, **self.connect.parts}.items():
+                settings = kubeconfig.load(self.config.directory / path)
+                self._remotes[slot] = await stack.enter_async_context(remote.connect(settings))
             yield
 
     @property
@@ -241,7 +243,7 @@ class Kernel:
     def client(self, slot: str, user: Any) -> Any:
         """A client for a part; see `kcore.registry.Context.client`."""
         if "api" not in self.slots:
-            return self._remote
+            return self._remotes.get(slot) or self._remotes[""]
         from kcore.api.auth import User
 
         if user is None:

@@ -31,7 +31,7 @@ async def authenticate(authenticators: Sequence[Authenticator], request: Request
 def with_standard_group(user: User) -> User:
     if _AUTHENTICATED in user.groups or _UNAUTHENTICATED in user.groups or user.name == ANONYMOUS.name:
         return user
-    return attrs.evolve(user, groups=(*user.groups, _AUTHENTICATED))
+    return User(user.name, (*user.groups, _AUTHENTICATED), user.uid, user.extra)  # evolve() would take 8 us
 
 
 def attributes(user: User, info: RequestInfo, request: Request | None = None) -> Attributes:
@@ -55,17 +55,8 @@ def attributes(user: User, info: RequestInfo, request: Request | None = None) ->
     )
 
 
-MASTERS = "system:masters"
-
-
 async def authorize(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
-    """Raises Forbidden unless somebody allows it before somebody denies it.
-
-    The group system:masters is asked about by nobody (upstream's privileged groups): the API needs no authorizer to work
-    for itself.
-    """
-    if MASTERS in wanted.user.groups:
-        return
+    """Raises Forbidden unless somebody allows it before somebody denies it."""
     reason = ""
     for authorizer in authorizers:
         decision = await authorizer.authorize(wanted)
@@ -96,6 +87,14 @@ def forbidden(wanted: Attributes, reason: str = "") -> errors.Forbidden:
 
 
 # --- impersonation ---------------------------------------------------------------------------------------------------
+
+
+def impersonates(request: Request) -> bool:
+    """Whether there is any Impersonate-* header. (A loop: the generator of ``any`` would cost twice as much.)"""
+    for name in request.headers:
+        if name.startswith("impersonate-"):
+            return True
+    return False
 
 
 async def impersonated(authorizers: Sequence[Authorizer], request: Request, user: User, info: RequestInfo) -> User:

@@ -69,14 +69,21 @@ def page(served: Served, found: Page, form: Form, *, include: str = "") -> Respo
     return encoded(list_object(served, found), form)
 
 
-def page_json(served: Served, found: Page) -> bytes:
+def page_json(served: Served, found: Page) -> list[bytes]:
+    """In pieces, as they lie in the cache: a big list is joined bit by bit while it is being sent."""
     meta = layout.encode_json(list_meta(found))
-    start = b'%b"metadata":%b,"items":[' % (served.list_head, meta)
-    if not found.entries:
-        return start + b"]}"
-    tails = [e.tail for e in found.entries] if not served.converts else [served.tail(e) for e in found.entries]
-    head = served.item_head
-    return b"".join((start, head, (b"," + head).join(tails), b"]}"))
+    head, between = served.item_head, b"," + served.item_head
+    pieces = [b'%b"metadata":%b,"items":[' % (served.list_head, meta)]
+    if served.converts:
+        for each in found.entries:
+            pieces += (between, served.tail(each))
+    else:
+        for each in found.entries:
+            pieces += (between, each.tail)
+    if found.entries:
+        pieces[1] = head
+    pieces.append(b"]}")
+    return pieces
 
 
 def list_meta(found: Page) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import ipaddress
 from typing import TYPE_CHECKING
 
 from kcore import clock, errors
+from kcore.api import decoding, layout
 from kcore.api.options import Caller
 from kcore.objects import Object
 
@@ -95,7 +96,8 @@ async def _ensure(server: ApiServer, served: Served, namespace: str, obj: Object
     name = obj["metadata"]["name"]
     if await server.storage.find(served, namespace, name) is not None:
         return
-    body = {"apiVersion": served.kind.api_version, "kind": served.kind.kind, **obj}
+    own = layout.decode_json(layout.encode_json(obj))  # defaulting changes it
+    body = decoding.settled(served, {"apiVersion": served.kind.api_version, "kind": served.kind.kind, **own})
     try:
         await server.storage.create(served, namespace, body, Caller(server.user, "kube-apiserver"))
     except errors.AlreadyExists:

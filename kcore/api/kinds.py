@@ -6,7 +6,10 @@ names, shape, and a `Strategy` whose methods are called at fixed points of a req
     create:  decode -> prepare_create -> default -> admission -> validate -> store
     update:  decode -> default -> prepare_update -> admission -> validate_update -> store
     status:  decode -> default -> prepare_status -> admission -> validate_status -> store
-    read:    stored bytes are served as they are; `convert` only where another version is asked for
+    read:    stored bytes are served as they are; `from_storage` only where another version is asked for
+
+Decoding is `kcore.api.validation.prepare`, and the only place where an object takes its canonical form: strategies
+find a built-in kind's object as Go writes it -- what is always there is there, and nothing is null that need not be.
 
 Objects are plain dicts as JSON has them. Strategy methods change the object they are given in place; they never
 see an object that is in the store or in a cache.

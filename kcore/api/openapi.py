@@ -21,7 +21,8 @@ from kcore.http.messages import Request, Response
 Json = dict[str, Any]
 REF = "#/components/schemas/"
 _META = "io.k8s.apimachinery.pkg.apis.meta.v1."
-_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"  # what clients ask for
+_V2_PROTOBUF_SENT = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"  # Go cannot parse a type with @
 _INFO = {"title": "Kubernetes", "version": VERSION["gitVersion"].partition("+")[0]}
 _SECURITY = {
     "BearerToken": {
@@ -213,15 +214,19 @@ class OpenApi:
     # --- version 2 ----------------------------------------------------------------------------------------------
 
     def _v2(self, request: Request) -> Response:
-        from kcore.api import openapi_v2
         from kcore.api.negotiate import clauses
 
         for media, _ in clauses(request.headers.get("accept", "") or "*/*"):
             if media in ("application/json", "*/*", "application/*"):
                 return self._send(request, "v2", self._v2_document, "application/json")
             if media == _V2_PROTOBUF:
-                return self._send(request, "v2 protobuf", lambda: openapi_v2.encode(self._v2_document()), _V2_PROTOBUF)
+                return self._send(request, "v2 protobuf", self._v2_encoded, _V2_PROTOBUF_SENT)
         raise NotAcceptable(f"only the following media types are accepted: application/json, {_V2_PROTOBUF}")
+
+    def _v2_encoded(self) -> bytes:
+        from kcore.api import openapi_v2
+
+        return openapi_v2.encode(self._v2_document())
 
     def _v2_document(self) -> Json:
         from kcore.api import openapi_v2

@@ -110,12 +110,12 @@ async def patch(
 
 def result(served: Served, new: Object, caller: Caller) -> Object:
     """The patched object as its kind. Raises Invalid where a whole object would have been a BadRequest."""
-    raw = layout.encode_json(new)
+    given = dict(new)  # decoding makes new members: these stay for the error to show
     try:
         return decoding.typed(served, new, caller)
     except errors.BadRequest as error:
         prefix = f'{served.kind.kind} in version "{served.kind.version}" cannot be handled as a {served.kind.kind}: '
-        raise invalid_result(_shown(layout.decode_json(raw)), error.message.removeprefix(prefix)) from None
+        raise invalid_result(_shown(given), error.message.removeprefix(prefix)) from None
 
 
 def _shown(obj: Object) -> str:

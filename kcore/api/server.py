@@ -147,7 +147,7 @@ class ApiServer:
     async def _handle(self, request: Request, info: RequestInfo, user: User | None) -> AnyResponse:
         if user is None:
             user = await access.authenticate(self.authenticators, request)
-            if "impersonate-user" in request.headers or any(k.startswith("impersonate-") for k in request.headers):
+            if access.impersonates(request):
                 user = await access.impersonated(self.authorizers, request, user, info)
             await access.authorize(self.authorizers, access.attributes(user, info, request))
         if not info.resource:

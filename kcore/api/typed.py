@@ -292,6 +292,8 @@ def _make_struct(shape: Shape) -> _Reader:
     strings = {k for k, m in shape.members.items() if m.shape.kind == shapes.STRING}
     kept = {k for k, m in shape.members.items() if m.keep_empty or m.shape.kind not in _EMPTIES}
     nullable = {k for k, m in shape.members.items() if m.keep_null}
+    # upstream answers with what came back from its store, and protobuf does not tell an empty list from none
+    nulled = {k for k in nullable if shape.members[k].shape.kind in (shapes.LIST, shapes.MAP, shapes.BYTES)}
     readers = {k: _compile(m.shape) for k, m in shape.members.items()}
     if name == "ObjectMeta":
         readers["managedFields"] = _read_managers(readers["managedFields"])
@@ -322,7 +324,11 @@ def _make_struct(shape: Shape) -> _Reader:
                     out[key] = None
             else:
                 made = reader(item, unknown)
-                if made or key in kept:
+                if made:
+                    out[key] = made
+                elif key in nulled:
+                    out[key] = None
+                elif key in kept:
                     out[key] = made
         for key, zero in always:
             if key not in out:

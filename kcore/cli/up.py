@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kcore import config, datadir
-from kcore.cli import Command, common, output
+from kcore.cli import Command, common, memory, output
 from kcore.errors import KcoreError, UserError
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def _run(args: argparse.Namespace) -> int:
     directory = common.data_dir(args, read)
     if args.detach:
         return _detach(args, directory)
+    memory.starting()
     from kcore.kernel import Kernel
 
     with datadir.locked(directory):
@@ -121,6 +122,7 @@ async def _cluster(
 
     async with trio.open_nursery() as nursery:
         await nursery.start(kernel.run)
+        memory.started()
         kubeconfig = operations.write_kubeconfig(kernel, args.kubeconfig)
         await nursery.start(control.serve, kernel.data_dir, operations.commands(kernel))
         _how_to_connect(kernel, kubeconfig, report)
@@ -166,7 +168,7 @@ async def _stop_on_signal(kernel: Kernel, scope: trio.CancelScope) -> None:
 
 def _detach(args: argparse.Namespace, directory: Path) -> int:
     reading, writing = os.pipe()
-    command = [sys.executable, "-m", "kcore", "up", "-c", args.config, "--data-dir", str(directory)]
+    command = [sys.executable, "-P", "-m", "kcore", "up", "-c", args.config, "--data-dir", str(directory)]
     for setting in args.set:
         command += ["--set", setting]
     if args.kubeconfig is not None:

@@ -110,7 +110,7 @@ class Recorder:
 
     async def _record(self, it: _Occurrence) -> None:
         ref = it.reference
-        subject = (ref.get("kind", ""), ref.get("namespace", ""), ref.get("name", ""), ref.get("uid", ""))
+        subject = tuple(ref.get(k, "") for k in ("kind", "namespace", "name", "uid"))
         if not self._allowed(subject, it.at):
             self.dropped += 1
             return
@@ -170,7 +170,7 @@ class Recorder:
         if len(messages) > SIMILAR_MAX:
             messages.pop()
             return f"(combined from similar events): {it.message}", alike
-        return it.message, (*alike, it.message)
+        return it.message, (*alike, it.message, it.reference.get("fieldPath", ""))
 
 
 def reference_to(obj: Object, *, field_path: str = "") -> Object:

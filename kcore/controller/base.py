@@ -50,6 +50,10 @@ class SharedContext:
             name, context.cluster, context.data_dir, log, context.metrics, informers, recorder, workers, context
         )
 
+    @property
+    def keys(self) -> Path:
+        return self.context.keys
+
     def client(self, user: User | None = None) -> Client:
         return self.context.client(user)
 
@@ -58,10 +62,6 @@ class SharedContext:
 
     def choose(self, seam: str, name: str, config: dict[str, Any], where: str) -> Choice:
         return self.context.choose(seam, name, config, where)
-
-    @property
-    def keys(self) -> Path:
-        return self.context.keys
 
     def offers(self, seam: str, name: str = "") -> list[Any]:
         return self.context.offers(seam, name)

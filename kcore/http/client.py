@@ -6,6 +6,7 @@ request costs little more than its parsing. Redirects, cookies, proxies: none.
 
 from __future__ import annotations
 
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,8 +86,6 @@ class _Connection:
 
     def stale(self) -> bool:
         """Whether the server has closed this idle connection."""
-        import socket
-
         try:
             return not self.sock.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -231,14 +230,7 @@ class HttpClient:
             await connection.close()
 
     async def _connect(self) -> _Connection:
-        import socket
-
         sock = SocketStream.adopt(await trio.open_tcp_stream(self._host, self._port))
-        # a peer that vanishes without a word is noticed, on silent watches as well
-        sock.socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-            if hasattr(socket, option):
-                sock.socket.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
         if self._context is None:
             return _Connection(sock, sock)
         tls = TlsStream(sock, self._context, server_hostname=self._server_name)

@@ -21,6 +21,7 @@ from kcore.http.parser import Incoming, RequestParser
 
 READ = 64 * 1024
 _JOIN = 64 * 1024  # bodies below this are copied behind their head, so that one write sends all
+_PIECE = 256 * 1024  # of a big answer: joined and sent before the next one is
 _PIPELINE = 64 * 1024  # what a client may send behind a request whose answer is a stream
 _INFINITE = float("inf")
 _NO_BODY = (204, 304)
@@ -217,12 +218,16 @@ class Connection:
         """In pieces, each with a time-out of its own: a slow reader of a big answer may take long, but must read."""
         batch, size = [head], len(head)
         for piece in body if isinstance(body, list) else [body]:
+            if size + len(piece) < _PIECE:
+                batch.append(piece)
+                size += len(piece)
+                continue
             view = memoryview(piece)
-            for at in range(0, len(view), 4 * _JOIN):
-                part = view[at : at + 4 * _JOIN]
+            for at in range(0, len(view), _PIECE):
+                part = view[at : at + _PIECE]
                 batch.append(part)  # type: ignore[arg-type]  # join takes any buffer
                 size += len(part)
-                if size >= 4 * _JOIN:
+                if size >= _PIECE:
                     self.due = trio.current_time() + self._limits.write_seconds
                     await self._stream.send_all(b"".join(batch))
                     batch, size = [], 0

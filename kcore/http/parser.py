@@ -6,6 +6,7 @@ coding other than exactly ``chunked``, a repeated Content-Length, a body after a
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -15,6 +16,7 @@ import httptools
 from kcore.http.limits import Limits
 from kcore.http.messages import Request
 
+_SIMPLE = re.compile(rb"(GET|HEAD|DELETE|POST|PUT|PATCH|OPTIONS) (/[!-~]*) HTTP/1\.1").fullmatch
 _SINGLE = frozenset(("host", "content-length", "transfer-encoding", "content-type", "authorization", "upgrade"))
 
 
@@ -46,6 +48,7 @@ class RequestParser:
         self.in_body = False  # ... and its header is complete
         self.wants_continue = False  # the client waits for "100 Continue"; the connection resets it
         self._limits, self._peer, self._local, self._certificate = limits, peer, local, certificate
+        self._known: tuple[bytes, dict[str, str]] | None = None  # a header's bytes, and what they mean
         self._fed = 0  # bytes fed since the request began, for headers and chunk framing that never end
         self._start()
 
@@ -56,6 +59,12 @@ class RequestParser:
         """Parse; a request that cannot be taken sets `refused` (after those in `ready`, which are good)."""
         if self.refused is not None:
             return
+        known = self._known
+        if known is not None and not self.in_message:
+            line, _, block = data.partition(b"\r\n")
+            if block == known[0] and self._again(line, known[1]):
+                return
+        whole = not self.in_message
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -75,6 +84,48 @@ class RequestParser:
                     self.refused = Refused(431, "request header fields too large")
             elif self._fed - self._body_size > self._limits.header_bytes + self._limits.body_bytes:
                 self.refused = Refused(413, "chunk framing too large")
+
+        elif whole and len(self.ready) == 1:
+            self._remember(data, self.ready[0])
+
+    def _remember(self, data: bytes | bytearray, incoming: Incoming) -> None:
+        """Keep the header of a request without a body that came in one piece, for `_again`."""
+        headers = incoming.request.headers
+        line, _, block = data.partition(b"\r\n")
+        if (
+            incoming.keep_alive
+            and not (incoming.http10 or incoming.upgrade)
+            and not ("content-length" in headers or "transfer-encoding" in headers or "expect" in headers)
+            and block.find(b"\r\n\r\n") == len(block) - 4
+            and _SIMPLE(line)
+        ):
+            self._known = (bytes(block), headers.copy())
+
+    def _again(self, line: bytes | bytearray, headers: dict[str, str]) -> bool:
+        """Whether this is a request with the very header of the one before it: clients repeat themselves, and llhttp
+        has approved of these bytes, so that only the request line is new."""
+        simple = _SIMPLE(line)
+        if simple is None or len(line) > self._limits.url_bytes:
+            return False
+        method, raw = simple.groups()
+        try:
+            path, query = _target(raw)
+        except Refused as refused:
+            self.refused = refused
+            return True
+        request = Request(
+            method.decode("ascii"),
+            path,
+            query,
+            headers.copy(),
+            b"",
+            raw.decode("ascii"),
+            self._peer,
+            self._local,
+            self._certificate,
+        )
+        self.ready.append(Incoming(request, True, False, False))
+        return True
 
     def resume(self) -> None:
         """Go on with HTTP after an upgrade that was not granted."""

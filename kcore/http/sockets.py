@@ -11,6 +11,11 @@ import socket
 
 import trio
 
+_KEEPALIVE = [
+    (getattr(socket, option), value)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3))
+    if hasattr(socket, option)
+]
 _SENDS = 32  # without waiting, before others get a turn
 
 
@@ -29,6 +34,11 @@ class SocketStream(trio.abc.HalfCloseableStream):
         old = stream.socket
         sock = socket.socket(old.family, old.type, old.proto, fileno=old.detach())
         sock.setblocking(False)
+        if sock.family != socket.AF_UNIX:
+            # a peer that vanishes without a word is noticed, on silent watches as well
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, seconds in _KEEPALIVE:
+                sock.setsockopt(socket.IPPROTO_TCP, option, seconds)
         return cls(sock)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

@@ -7,23 +7,16 @@ nodes/metrics, nodes/stats, nodes/log or nodes/proxy. Answers of the API are rem
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-import trio
-
+from kcore.client.delegation import Delegation, bearer
 from kcore.http.messages import Request, Response
-from kcore.objects.resources import GVR
 
 if TYPE_CHECKING:
     from kcore.node.agent import Agent
 
-TOKEN_REVIEWS = GVR("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", namespaced=False)
-ACCESS_REVIEWS = GVR("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", namespaced=False)
 API_SERVERS = frozenset(("kube-apiserver-kubelet-client", "system:apiserver", "kube-apiserver"))
 MASTERS = "system:masters"
-ALLOWED_SECONDS, REFUSED_SECONDS = 120.0, 30.0  # how long an answer is remembered
-REMEMBERED = 1000
 _VERBS = {"GET": "get", "HEAD": "get", "POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
@@ -32,7 +25,7 @@ class Gate:
 
     def __init__(self, *, open: bool = False) -> None:
         self._open = open  # let everybody in: for tests, and nodes without TLS
-        self._known: OrderedDict[tuple[str, str, str], tuple[float, int]] = OrderedDict()
+        self._delegation: Delegation | None = None
 
     async def check(self, agent: Agent, request: Request, path: str) -> Response | None:
         """None: go on. Otherwise the refusal."""
@@ -48,46 +41,18 @@ class Gate:
             if found.common_name in API_SERVERS or MASTERS in found.organizations:
                 return None
             return _refuse(403)
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not token.strip():
+        token = bearer(request.headers.get("authorization", ""))
+        if not token:
             return _refuse(401)
-        code = await self._review(agent, token.strip(), _VERBS.get(request.method, "get"), subresource(path))
+        code = await self._review(agent, token, _VERBS.get(request.method, "get"), subresource(path))
         return None if code == 200 else _refuse(code)
 
     async def _review(self, agent: Agent, token: str, verb: str, sub: str) -> int:
         """200, 401 or 403."""
-        key = (token, verb, f"{agent.name}/{sub}")
-        known = self._known.get(key)
-        if known is not None and known[0] > trio.current_time():
-            return known[1]
-        code = await self._ask(agent, token, verb, sub)
-        self._known[key] = (trio.current_time() + (ALLOWED_SECONDS if code == 200 else REFUSED_SECONDS), code)
-        self._known.move_to_end(key)
-        if len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
-        return code
-
-    async def _ask(self, agent: Agent, token: str, verb: str, sub: str) -> int:
-        client = agent.host.client
-        review = (await client.create(TOKEN_REVIEWS, {"spec": {"token": token}})).get("status") or {}
-        if not review.get("authenticated"):
-            return 401
-        user = review.get("user") or {}
-        spec = {
-            "user": user.get("username", ""),
-            "groups": user.get("groups") or [],
-            "uid": user.get("uid", ""),
-            "extra": user.get("extra") or {},
-            "resourceAttributes": {
-                "verb": verb,
-                "version": "v1",
-                "resource": "nodes",
-                "subresource": sub,
-                "name": agent.name,
-            },
-        }
-        decision = (await client.create(ACCESS_REVIEWS, {"spec": spec})).get("status") or {}
-        return 200 if decision.get("allowed") else 403
+        if self._delegation is None:
+            self._delegation = Delegation(agent.host.client)
+        asked = {"verb": verb, "version": "v1", "resource": "nodes", "subresource": sub, "name": agent.name}
+        return await self._delegation.review(token, {"resourceAttributes": asked}, f"{verb} {agent.name}/{sub}")
 
 
 def subresource(path: str) -> str:

@@ -15,13 +15,14 @@ import attrs
 import trio
 
 from kcore.client import Client
-from kcore.errors import KcoreError
+from kcore.errors import ApiError, KcoreError, NotFound
 from kcore.node.env import secret_bytes
 from kcore.node.fields import field, format_map, resource
 from kcore.node.references import Lookup
 from kcore.objects import Object, quantity
 from kcore.objects.resources import (
     CONFIGMAPS,
+    GVR,
     PERSISTENTVOLUMECLAIMS,
     PERSISTENTVOLUMES,
     SECRETS,
@@ -104,8 +105,18 @@ async def _ephemeral(source: VolumeSource, name: str, spec: Object) -> Volume:
     return await _claim_named(source, name, f"{source.pod['metadata']['name']}-{name}")
 
 
+async def _read(source: VolumeSource, resource: GVR, namespace: str, name: str) -> Object | None:
+    """A node may get claims and volumes, but not watch them (the role system:node)."""
+    try:
+        return await source.client.get(resource, name, namespace)
+    except NotFound:
+        return None
+    except (ApiError, OSError) as error:
+        raise MountFailed(f"{resource.resource} {name!r} cannot be read: {error}") from error
+
+
 async def _claim_named(source: VolumeSource, name: str, claim: str) -> Volume:
-    found = await source.lookup(PERSISTENTVOLUMECLAIMS, source.namespace, claim)
+    found = await _read(source, PERSISTENTVOLUMECLAIMS, source.namespace, claim)
     if found is None:
         raise MountFailed(f'MountVolume.SetUp failed for volume "{name}" : persistentvolumeclaim "{claim}" not found')
     volume_name = found["spec"].get("volumeName")
@@ -113,7 +124,7 @@ async def _claim_named(source: VolumeSource, name: str, claim: str) -> Volume:
         raise MountFailed(
             f'MountVolume.SetUp failed for volume "{name}" : PVC {source.namespace}/{claim} is not bound'
         )
-    volume = await source.lookup(PERSISTENTVOLUMES, "", volume_name)
+    volume = await _read(source, PERSISTENTVOLUMES, "", volume_name)
     spec = (volume or {}).get("spec") or {}
     path = (spec.get("hostPath") or spec.get("local") or {}).get("path", "")
     return Volume(name, "claim", claim=volume_name, source=path)

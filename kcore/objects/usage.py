@@ -1,4 +1,7 @@
-"""What objects use of the resources that a quota counts (the names are those of the ResourceQuota documentation)."""
+"""What objects use of the resources that a quota counts (the names are those of the ResourceQuota documentation).
+
+Admission books by it what a new object will use; the controller counts by it what there is.
+"""
 
 from __future__ import annotations
 

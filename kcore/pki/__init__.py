@@ -7,11 +7,14 @@ small, and quick.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import ipaddress
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,7 +47,10 @@ class Pki:
         pki = Pki(data_dir / "pki")
         try:
             pki.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            pki.ca_pem = pki._pair("ca")[0] or pki._make_ca()
+            pki.ca_pem = pki._read_ca()
+            if not pki.ca_pem:
+                with pki._lock():
+                    pki.ca_pem = pki._read_ca() or pki._make_ca()
         except (OSError, ValueError) as error:
             raise UserError(f"{pki.directory}: cannot keep certificates here: {error}") from error
         return pki
@@ -60,10 +66,10 @@ class Pki:
 
         A client may show a certificate; one that this CA did not sign, or that has expired, ends the handshake.
         """
-        certificate, key = self._server_paths(names)
+        path = self._server(names)[0]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(path)
         context.load_verify_locations(cadata=self.ca_pem.decode("ascii"))
         context.verify_mode = ssl.CERT_OPTIONAL
         context.set_alpn_protocols(["http/1.1"])
@@ -72,19 +78,12 @@ class Pki:
 
     def server_certificate(self, names: Iterable[str]) -> tuple[bytes, bytes]:
         """(certificate, key) of a server known by these names, for whoever needs the files' contents."""
-        certificate, key = self._server_paths(names)
-        return certificate.read_bytes(), key.read_bytes()
+        return self._server(names)[1:]
 
     def client_certificate(self, user: str, groups: Iterable[str] = ()) -> tuple[bytes, bytes]:
         """(certificate, key) that say: this is `user`, a member of `groups`."""
-        wanted = sorted(groups)
-        file = _file_name("client-" + user)
-        certificate, key = self._pair(file)
-        if certificate:
-            found = x509.summary(x509.der(certificate))
-            if found.common_name == user and sorted(found.organizations) == wanted:
-                return certificate, key
-        return self._make_leaf(file, user, wanted, ())
+        wanted = tuple(sorted(groups))
+        return self._leaf(_file_name("client", user, *wanted), user, wanted, ())
 
     def client_context(self, certificate: bytes = b"", key: bytes = b"") -> ssl.SSLContext:
         """TLS for a client that trusts this CA and shows `certificate`."""
@@ -99,41 +98,65 @@ class Pki:
         path = self.directory / "sa.key"
         if path.exists():
             return path.read_bytes()
-        from cryptography.hazmat.primitives.asymmetric import rsa
+        with self._lock():
+            if path.exists():
+                return path.read_bytes()
+            from cryptography.hazmat.primitives.asymmetric import rsa
 
-        pem = _key_pem(rsa.generate_private_key(65537, 2048))
-        _write(path, pem)
-        return pem
+            pem = _key_pem(rsa.generate_private_key(65537, 2048))
+            _write(path, pem)
+            return pem
 
     # --- files ---
 
-    def _pair(self, file: str) -> tuple[bytes, bytes]:
-        """The certificate and key kept as `file`, or (b"", b"") when absent, not ours, or to be renewed."""
-        certificate, key = self.directory / f"{file}.crt", self.directory / f"{file}.key"
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One process at a time makes something."""
+        descriptor = os.open(self.directory / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            pem, key_pem = certificate.read_bytes(), key.read_bytes()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _read_ca(self) -> bytes:
+        """The CA's certificate; b"" when there is none (or not its key). Raises ValueError when it has expired."""
+        try:
+            pem = self.ca_path.read_bytes()
         except FileNotFoundError:
-            return b"", b""
+            return b""
         found = x509.summary(x509.der(pem))
+        if found.not_after <= clock.now():
+            raise ValueError(f"the CA expired at {clock.timestamp(found.not_after)}; remove it for a new one")
+        return pem if (self.directory / "ca.key").exists() else b""
+
+    def _server(self, names: Iterable[str]) -> tuple[Path, bytes, bytes]:
+        wanted = sorted(set(names))
+        file = _file_name("server", *wanted)
+        return self.directory / f"{file}.pem", *self._leaf(file, wanted[0] if wanted else "kcore", (), wanted)
+
+    def _leaf(self, file: str, user: str, groups: Iterable[str], names: Iterable[str]) -> tuple[bytes, bytes]:
+        """The (certificate, key) kept as `file`, made when it is absent, due for renewal, or an earlier CA's."""
+        found = self._read_leaf(file)
+        if found is None:
+            with self._lock():
+                found = self._read_leaf(file) or self._make_leaf(file, user, groups, names)
+        return found
+
+    def _read_leaf(self, file: str) -> tuple[bytes, bytes] | None:
+        path = self.directory / f"{file}.pem"  # one file for both, so that they always belong together
+        try:
+            data = path.read_bytes()
+            if path.stat().st_mtime_ns < self.ca_path.stat().st_mtime_ns:
+                return None
+            found = x509.summary(x509.der(data))
+        except (FileNotFoundError, ValueError):
+            return None
         left = found.not_after - clock.now()
         if left < _RENEW * (found.not_after - found.not_before):
-            if file == "ca":
-                if left <= 0:
-                    raise ValueError(f"the CA expired at {clock.timestamp(found.not_after)}; remove it for a new one")
-                return pem, key_pem
-            return b"", b""
-        if file != "ca" and certificate.stat().st_mtime < self.ca_path.stat().st_mtime:
-            return b"", b""  # signed by an earlier CA
-        return pem, key_pem
-
-    def _server_paths(self, names: Iterable[str]) -> tuple[Path, Path]:
-        wanted = sorted(set(names))
-        note = self.directory / "server.names"
-        certificate, _ = self._pair("server")
-        if not certificate or not note.exists() or note.read_text().split() != wanted:
-            self._make_leaf("server", wanted[0] if wanted else "kcore", (), wanted)
-            _write(note, "\n".join(wanted).encode())
-        return self.directory / "server.crt", self.directory / "server.key"
+            return None
+        certificate, begin, key = data.partition(b"-----BEGIN PRIVATE KEY-----")
+        return (certificate, begin + key) if begin else None
 
     # --- making (imports the library) ---
 
@@ -181,8 +204,7 @@ class Pki:
             builder = builder.add_extension(extension, critical)
         pem = _pem(builder.sign(ca_key, hashes.SHA256()))  # type: ignore[arg-type]
         key_pem = _key_pem(key)
-        _write(self.directory / f"{file}.key", key_pem)
-        _write(self.directory / f"{file}.crt", pem)
+        _write(self.directory / f"{file}.pem", pem + key_pem)
         return pem, key_pem
 
 
@@ -207,9 +229,11 @@ def client_context(ca_pem: bytes, certificate: bytes = b"", key: bytes = b"") ->
     return context
 
 
-def _file_name(text: str) -> str:
-    """A name that is safe in a directory, and different for different texts."""
-    return "".join(c if c.isascii() and (c.isalnum() or c in "-.") else f"_{ord(c):x}" for c in text)
+def _file_name(kind: str, *words: str) -> str:
+    """A name that is safe in a directory and different for different words; readable as far as it goes."""
+    digest = hashlib.sha256("\0".join(words).encode()).hexdigest()[:12]
+    readable = "".join(c if c.isascii() and c.isalnum() else "-" for c in words[0])[:40] if words else ""
+    return f"{kind}-{readable}-{digest}"
 
 
 def _write(path: Path, data: bytes) -> None:

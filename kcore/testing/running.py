@@ -17,7 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from typing import Any
 import attrs
 
 from kcore.cli.kubectl import find_kubectl
-from kcore.config import read
+from kcore.config import SLOTS, read
 from kcore.errors import KcoreError
 
 START_SECONDS = 60.0
@@ -39,6 +39,8 @@ class RunningCluster:
     process: subprocess.Popen[str]
     slice: int
     """The cluster's own number: its addresses are in 127.SLICE.0.0/16."""
+    python: str = sys.executable
+    """The interpreter of the environment in which this cluster's kcore is installed."""
 
     @property
     def kubeconfig(self) -> Path:
@@ -47,7 +49,7 @@ class RunningCluster:
     def kcore(self, *arguments: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command of ``kcore`` on this cluster's data directory."""
         name, *rest = arguments
-        command = [sys.executable, "-m", "kcore", name, "--data-dir", str(self.directory), *rest]
+        command = [*kcore_of(self.python), name, "--data-dir", str(self.directory), *rest]
         return _run(command, dict(os.environ), "", check, timeout)
 
     def run_kubectl(
@@ -100,6 +102,11 @@ def _run(
     return done
 
 
+def kcore_of(python: str = sys.executable) -> list[str]:
+    """The command that runs the ``kcore`` installed for that interpreter, whatever the current directory holds."""
+    return [python, "-P", "-m", "kcore"]
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as sock:
@@ -124,10 +131,10 @@ def own_addresses() -> Iterator[int]:
     raise KcoreError("more than a hundred test clusters are running on this machine")
 
 
-def settings(number: int) -> list[str]:
-    """``--set`` values that keep a cluster on addresses and ports of its own."""
+def settings(number: int, slots: Container[str] = SLOTS) -> list[str]:
+    """``--set`` values that keep a cluster with these slots on addresses and ports of its own."""
     first = 30000 + number % 27 * 100
-    return [
+    own = [
         f"cluster.service_cidr=127.{number}.0.0/18",
         f"cluster.node_cidr=127.{number}.64.0/18",
         f"cluster.pod_cidr=127.{number}.128.0/17",
@@ -136,31 +143,43 @@ def settings(number: int) -> list[str]:
         f"nodes.port={free_port()}",  # a wildcard listener of another user would be in the way
         f"metrics.address=127.{number}.127.254",  # the last of the node addresses
     ]
+    return [setting for setting in own if setting.startswith("cluster.") or setting.partition(".")[0] in slots]
 
 
 @contextmanager
 def running(
-    config: str = "memory", *, set: Mapping[str, Any] | None = None, directory: Path | None = None, as_user: int = 0
+    config: str = "memory",
+    *,
+    set: Mapping[str, Any] | None = None,
+    directory: Path | None = None,
+    as_user: int = 0,
+    python: str = sys.executable,
 ) -> Iterator[RunningCluster]:
     """A cluster from a config, with every node Ready. `set` has more settings ("nodes.count": 5); `as_user` runs it
-    as that user (0: as whoever runs the test). Ended, and its directory removed, with the block."""
+    as that user (0: as whoever runs the test); `python` is the interpreter of another environment in which kcore is
+    installed. Ended, and its directory removed, with the block."""
     with own_addresses() as number, tempfile.TemporaryDirectory(prefix="kcore-") as made:
         home = directory or Path(made)
         if as_user:
             os.chown(home, as_user, as_user)
-        with process(config, home, number, set=set, as_user=as_user) as cluster:
+        with process(config, home, number, set=set, as_user=as_user, python=python) as cluster:
             yield cluster
 
 
 @contextmanager
 def process(
-    config: str, directory: Path, number: int, *, set: Mapping[str, Any] | None = None, as_user: int = 0
+    config: str,
+    directory: Path,
+    number: int,
+    *,
+    set: Mapping[str, Any] | None = None,
+    as_user: int = 0,
+    python: str = sys.executable,
 ) -> Iterator[RunningCluster]:
     """One process of a cluster on the addresses of `number`, up; its nodes, if it has any, are Ready."""
     tables = read(config).tables
-    command = [sys.executable, "-m", "kcore", "up", "-c", config, "--data-dir", str(directory)]
-    own = [s for s in settings(number) if s.partition(".")[0] in tables]
-    for value in [*own, *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
+    command = [*kcore_of(python), "up", "-c", config, "--data-dir", str(directory)]
+    for value in [*settings(number, tables), *(f"{k}={json.dumps(v)}" for k, v in (set or {}).items())]:
         command += ["--set", value]
     with (directory / "output").open("w") as errors:
         child = subprocess.Popen(
@@ -171,7 +190,7 @@ def process(
             text=True,
             env={**os.environ, "HOME": str(directory), "PYTHONUNBUFFERED": "1"},
         )
-    cluster = RunningCluster(directory, child, number)
+    cluster = RunningCluster(directory, child, number, python)
     try:
         _wait_ready(cluster, "nodes ready" if "nodes" in tables else "parts open")
         yield cluster

@@ -138,6 +138,7 @@ def gather_kinds(context: Context, config: Config) -> KindTable:
     for name in config.kinds or [""]:
         for kind in context.offers("kinds", name):
             table.add(kind)
+    table.definitions = next(iter(context.offers("definitions")), None)
     return table
 
 

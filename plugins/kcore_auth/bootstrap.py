@@ -43,6 +43,7 @@ _AGGREGATED_TO = {
 # Subjects by role, beside those of controllers: "g:" a group, "u:" a user, "s:" a service account in kube-system.
 _CLUSTER_BINDINGS = {
     "cluster-admin": ("cluster-admin", "g:system:masters"),
+    "kcore:default-storage-class": ("kcore:default-storage-class", "u:system:kube-controller-manager"),
     "system:basic-user": ("system:basic-user", "g:system:authenticated"),
     "system:discovery": ("system:discovery", "g:system:authenticated"),
     "system:kube-controller-manager": ("system:kube-controller-manager", "u:system:kube-controller-manager"),

@@ -15,6 +15,8 @@ CLUSTER_ROLES: dict[str, tuple[Rule, ...]] = {
         ("*", "*"),
     ),
     "edit": (),
+    # not upstream's, where an installer makes the default StorageClass; here the controllers do
+    "kcore:default-storage-class": (("create", "storage.k8s.io", "storageclasses"),),
     "system:aggregate-to-admin": (
         ("create", "authorization.k8s.io", "localsubjectaccessreviews"),
         (

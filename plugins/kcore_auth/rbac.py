@@ -31,6 +31,9 @@ _ACCOUNT = "system:serviceaccount:"
 _MANAGER = "system:kube-controller-manager"
 _CONTROLLER_ACCOUNTS = tuple(f"{_ACCOUNT}kube-system:{name}" for name in CONTROLLERS)
 
+# ... and beside upstream's it has one that gives a new cluster its default storage class.
+_MANAGER_RULE = Rule.of(bootstrap.rule(("create", "storage.k8s.io", "storageclasses")))
+
 Key = tuple[str, str]  # namespace ("" for a cluster role or binding), name
 
 
@@ -153,6 +156,7 @@ class Index:
     def _find(self, user: User, namespace: str) -> Iterator[tuple[Rule, _Grant]]:
         names = ["u:" + user.name, *("g:" + g for g in user.groups)]
         if user.name == _MANAGER:
+            yield _MANAGER_RULE, _Grant("ClusterRoleBinding", ("", _MANAGER), "ClusterRole", ("", _MANAGER), "itself")
             names += ["u:" + account for account in _CONTROLLER_ACCOUNTS]
         for where in ("", namespace) if namespace else ("",):
             bindings: dict[Key, _Grant] = {}

@@ -85,7 +85,16 @@ class VolumeConfig:
     default_class: str = "standard"
     """The name of the default StorageClass that is made if there is none; "" makes none."""
     provisioner: str = "kcore.dev/fake"
-    """The provisioner that volumes are made for."""
+    """The provisioner of the default class."""
+    stands_in_for: tuple[str, ...] = attrs.field(
+        default=(
+            "docker.io/hostpath",
+            "k8s.io/minikube-hostpath",
+            "microk8s.io/hostpath",
+            "rancher.io/local-path",
+        )
+    )
+    """Other provisioners whose volumes are made too: directories on a node, which manifests for small clusters name."""
     binding_mode: str = attrs.field(
         default="WaitForFirstConsumer", validator=attrs.validators.in_(("WaitForFirstConsumer", "Immediate"))
     )

@@ -7,7 +7,7 @@ from decimal import Decimal
 from kcore.controller import ControllerContext
 from kcore.controller.base import Reconciler
 from kcore.controller.resources import BUILTIN
-from kcore.objects import Object, meta
+from kcore.objects import Object, meta, usage
 from kcore.objects.resources import (
     CONFIGMAPS,
     GVR,
@@ -18,7 +18,6 @@ from kcore.objects.resources import (
     SECRETS,
     SERVICES,
 )
-from kcore_controllers import quota_usage as usage
 
 FULL_RESYNC = 300.0  # seconds; what is counted at the API (--resource-quota-sync-period)
 _CORE = (SERVICES, CONFIGMAPS, SECRETS, PERSISTENTVOLUMECLAIMS, REPLICATIONCONTROLLERS)

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from kcore.objects import Object, meta, quantity, selectors
 
 
+LEGACY_CLASS = "volume.beta.kubernetes.io/storage-class"
+
+
 def claim_key(volume: Object) -> str:
     reference = volume["spec"].get("claimRef")
     return f"{reference['namespace']}/{reference['name']}" if reference else ""
@@ -31,6 +34,13 @@ def reference(claim: Object) -> Object:
     }
 
 
+def class_of(claim: Object) -> str | None:
+    """The claim's StorageClass; "" if it wants none, None if it says nothing. The old annotation goes first."""
+    legacy = meta.annotations(claim).get(LEGACY_CLASS)
+    named = claim["spec"].get("storageClassName") if legacy is None else legacy
+    return None if named is None else str(named)
+
+
 def requested(claim: Object) -> str:
     return str(((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", "0"))
 
@@ -40,7 +50,7 @@ def suits(claim: Object, volume: Object) -> bool:
     spec = volume["spec"]
     if spec.get("claimRef") or meta.deleting(volume) or (volume.get("status") or {}).get("phase") == "Failed":
         return False
-    if spec.get("storageClassName", "") != claim["spec"].get("storageClassName", ""):
+    if spec.get("storageClassName", "") != (class_of(claim) or ""):
         return False
     if spec.get("volumeMode", "Filesystem") != claim["spec"].get("volumeMode", "Filesystem"):
         return False

@@ -39,6 +39,7 @@ class VolumeController(Reconciler):
     def __init__(self, context: ControllerContext, config: VolumeConfig):
         super().__init__(context)
         self.config = config
+        self._provisioners = {config.provisioner, *config.stands_in_for}
         self.classes = self.watch(STORAGECLASSES, self._class_changed)
         self.volumes = self.watch(PERSISTENTVOLUMES, self._volume_changed)
         self.claims = self.watch(PERSISTENTVOLUMECLAIMS, self._claim_changed)
@@ -134,13 +135,13 @@ class VolumeController(Reconciler):
             await self._bind(claim, volume)
 
     async def _find(self, claim: Object) -> None:
-        if "storageClassName" not in claim["spec"]:
+        class_name = match.class_of(claim)
+        if class_name is None:
             default = self._default_class()
             if default is not None:
                 spec = {**claim["spec"], "storageClassName": meta.name(default)}
                 await self.client.update(PERSISTENTVOLUMECLAIMS, {**claim, "spec": spec})
                 return
-        class_name = claim["spec"].get("storageClassName", "")
         storage_class = self.classes.get(class_name) if class_name else None
         late = storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
         reserved = self.volumes.indexed("claim", meta.key(claim))
@@ -178,7 +179,7 @@ class VolumeController(Reconciler):
         if annotations != meta.annotations(claim):
             patch = {"metadata": {"annotations": dict.fromkeys(PROVISIONERS, provisioner)}}
             claim = await self.client.patch(PERSISTENTVOLUMECLAIMS, meta.name(claim), patch, meta.namespace(claim))
-        if provisioner != self.config.provisioner:
+        if provisioner not in self._provisioners:
             self.recorder.event(
                 claim,
                 "Normal",
@@ -248,7 +249,7 @@ class VolumeController(Reconciler):
             return  # the claim's own turn binds it
         if phase != "Released":
             volume = await self._phase(volume, "Released")
-        ours = meta.annotations(volume).get(PROVISIONED_BY) == self.config.provisioner
+        ours = meta.annotations(volume).get(PROVISIONED_BY) in self._provisioners
         if volume["spec"].get("persistentVolumeReclaimPolicy") == "Delete" and ours and not meta.deleting(volume):
             self._remove_data(volume)
             await self.client.delete(PERSISTENTVOLUMES, meta.name(volume), uid=meta.uid(volume))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib import import_module
 
-from kcore.api.kinds import Kind
+from kcore.api.kinds import Definitions, Kind
 from kcore.hookspecs import hookimpl
 
 # In the order in which discovery lists the groups.
@@ -45,3 +45,11 @@ def kcore_kinds() -> Iterable[Kind]:
     for name in MODULES:
         kinds += import_module(f"kcore_kinds.{name}").KINDS
     return kinds
+
+
+@hookimpl
+def kcore_definitions() -> Iterable[Definitions]:
+    """The schema bundle, for the OpenAPI documents."""
+    from kcore_kinds import bundle
+
+    return (bundle,)

@@ -39,23 +39,23 @@ def fill_matches(matches: Object | None) -> None:
 
 
 class ValidatingWebhookStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         fill_webhooks(obj, {})
 
 
 class MutatingWebhookStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         fill_webhooks(obj, {"reinvocationPolicy": "Never"})
 
 
 class PolicyStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj["spec"], {"failurePolicy": "Fail"})
         fill_matches(obj["spec"].get("matchConstraints"))
 
 
 class BindingStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         fill_matches(obj["spec"].get("matchResources"))
 
 

@@ -9,9 +9,8 @@ from kcore_kinds.podspec import missing
 class DefinitionStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
         """Accepted names and conditions are the controller's to write; which version is stored is known at once."""
-        versions = (obj.get("spec") or {}).get("versions") or ()
-        stored = [v.get("name") for v in versions if isinstance(v, dict) and v.get("storage")]
-        obj["status"] = {"storedVersions": stored}
+        super().prepare_create(obj)
+        obj["status"]["storedVersions"] = [v["name"] for v in obj["spec"]["versions"] or () if v["storage"]]
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)
@@ -22,7 +21,7 @@ class DefinitionStrategy(Builtin):
                 status["storedVersions"] = [*stored, version["name"]]
         obj["status"] = status
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"conversion": {"strategy": "None"}})
         names = spec["names"]

@@ -7,7 +7,7 @@ from kcore_kinds.podspec import missing
 
 
 class APIServiceStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         if obj["spec"].get("service"):
             missing(obj["spec"]["service"], {"port": 443})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kcore.api import validation
 from kcore_kinds import hpa
 from kcore_kinds.declare import Builtin, Group, Object
 from kcore_kinds.podspec import missing
@@ -15,12 +16,12 @@ SCALE_DOWN = [{"type": "Percent", "value": 100, "periodSeconds": 15}]
 
 
 class AutoscalerV1Strategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj["spec"], {"minReplicas": 1})
 
 
 class AutoscalerStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"minReplicas": 1})
         if not spec.get("metrics"):
@@ -40,7 +41,10 @@ _v2 = AutoscalerStrategy()
 
 def to_storage(v1_object: Object) -> Object:
     """From v1 to the stored v2, complete as if it had been written as v2."""
+    from kcore_kinds import bundle
+
     stored = hpa.to_v2(v1_object)
+    validation.normalize(stored, bundle.schema(_v2.definition))
     _v2.default(stored)
     return stored
 

@@ -106,11 +106,6 @@ def raw(definition_name: str) -> Json:
     return published
 
 
-def required(definition_name: str) -> frozenset[str]:
-    """The members that OpenAPI calls required."""
-    return frozenset(_definition(definition_name).get("required", ()))
-
-
 def docs(definition_name: str) -> dict[str, str]:
     """Descriptions: of the definition itself at "", of each of its properties at its name."""
     return _docs().get(definition_name, {})

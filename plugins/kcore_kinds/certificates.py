@@ -12,16 +12,14 @@ class RequestStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
         """Who asks is not the client's to say: admission fills it in."""
         super().prepare_create(obj)
-        spec = obj.get("spec")
-        if isinstance(spec, dict):
-            for name in ("username", "uid", "groups", "extra"):
-                spec.pop(name, None)
+        for name in ("username", "uid", "groups", "extra"):
+            obj["spec"].pop(name, None)
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)
         obj["spec"] = old["spec"]
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         status = obj["status"]
         for condition in status.get("conditions") or ():
             now = clock.timestamp()

@@ -12,7 +12,7 @@ Object = dict[str, Any]
 
 
 class SecretStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         """``stringData`` is for writing only: its values go into ``data`` and win there."""
         plain = obj.pop("stringData", None)
         if plain:
@@ -24,7 +24,7 @@ class SecretStrategy(Builtin):
 class LimitRangeStrategy(Builtin):
     allow_create_on_update = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         for item in obj["spec"].get("limits") or ():
             if item.get("type") != "Container":
                 continue

@@ -122,19 +122,20 @@ class Builtin(Strategy):
     names: NameRule = staticmethod(dns_subdomain)
     definition: str = ""
 
-    def default(self, obj: Object) -> None:
-        """Bring the object into Go's form, then fill in what the kind fills in. Its shape has been checked."""
-        from kcore_kinds import bundle, golang
-
-        golang.normalise(obj, bundle.schema(self.definition))
-        self.fill(obj)
-
     def prepare_create(self, obj: Object) -> None:
+        """What the client says of the status is dropped: it begins as Go writes an empty one."""
         super().prepare_create(obj)
+        if self.has_status:
+            obj.update(self.blank("status"))
         obj.get("metadata", {}).pop("selfLink", None)  # once written by servers, ignored ever since
 
-    def fill(self, obj: Object) -> None:
-        """The kind's own defaults, on an object in Go's form."""
+    def blank(self, member: str) -> Object:
+        """A member as it is written before anything is known of it: ``{"status": {...}}``; {} if it is left out."""
+        from kcore.api import typed
+        from kcore_kinds import bundle
+
+        whole = typed.empty(bundle.schema(self.definition))
+        return {member: whole[member]} if member in whole else {}
 
     def validate(self, obj: Object) -> Iterable[Cause]:
         from kcore_kinds import validation

@@ -7,13 +7,13 @@ from kcore_kinds.podspec import missing
 
 
 class FlowSchemaStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         if not obj["spec"].get("matchingPrecedence"):
             obj["spec"]["matchingPrecedence"] = 1000
 
 
 class PriorityLevelStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         if spec.get("type") == "Exempt":
             missing(spec, {"exempt": {}})

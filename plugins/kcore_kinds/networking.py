@@ -7,13 +7,13 @@ from kcore_kinds.podspec import missing
 
 
 class IngressClassStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         if obj["spec"].get("parameters"):
             missing(obj["spec"]["parameters"], {"scope": "Cluster"})
 
 
 class NetworkPolicyStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         """A policy is about ingress always, and about egress when it has rules for it."""
         spec = obj["spec"]
         if not spec.get("policyTypes"):

@@ -16,7 +16,7 @@ class NodeStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
         """A node may come with a status: it is the kubelet that registers it."""
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec, status = obj["spec"], obj["status"]
         if spec.get("podCIDR") and not spec.get("podCIDRs"):
             spec["podCIDRs"] = [spec["podCIDR"]]
@@ -28,7 +28,7 @@ class NamespaceStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
         """A new namespace is active, and one finalizer waits for its content to be deleted."""
         obj["status"] = {"phase": "Active"}
-        spec = obj["spec"] = obj.get("spec") or {}
+        spec = obj["spec"]
         if FINALIZER not in (spec.get("finalizers") or ()):
             spec["finalizers"] = [*(spec.get("finalizers") or ()), FINALIZER]
 
@@ -36,7 +36,7 @@ class NamespaceStrategy(Builtin):
         super().prepare_update(obj, old)
         obj["spec"] = old["spec"]  # finalizers change through /finalize alone
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         """Every namespace carries its name as a label, so that selectors can name it."""
         missing(obj["status"], {"phase": "Active"})
         name = obj["metadata"].get("name")

@@ -16,7 +16,7 @@ Object = dict[str, Any]
 class PodStrategy(Builtin):
     graceful_seconds = 30
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         podspec.fill_pod(obj["spec"])
         status = obj["status"]
         ips = status.get("podIPs")
@@ -30,7 +30,7 @@ class PodStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)
         status = obj["status"] = {"phase": "Pending"}
-        if (obj.get("spec") or {}).get("schedulingGates"):
+        if obj["spec"].get("schedulingGates"):
             set_gated(status)
 
     def prepare_update(self, obj: Object, old: Object) -> None:
@@ -66,7 +66,7 @@ class PodTemplateStrategy(Builtin):
     returns_deleted = True
     allow_create_on_update = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         podspec.fill_template(obj["template"])
 
     def warnings(self, obj: Object, old: Object | None) -> Iterable[str]:

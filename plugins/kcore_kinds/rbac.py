@@ -16,7 +16,7 @@ class RoleStrategy(Builtin):
 class BindingStrategy(Builtin):
     allow_create_on_update = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         if not obj["roleRef"].get("apiGroup"):
             obj["roleRef"]["apiGroup"] = RBAC
         for subject in obj.get("subjects") or ():

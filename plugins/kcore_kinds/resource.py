@@ -7,12 +7,12 @@ from kcore_kinds.podspec import missing
 
 
 class ClaimStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         fill_requests(obj["spec"])
 
 
 class ClaimTemplateStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         fill_requests(obj["spec"]["spec"])
 
 

@@ -7,7 +7,7 @@ from kcore_kinds.podspec import missing
 
 
 class PriorityClassStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj, {"preemptionPolicy": "PreemptLowerPriority"})
 
 

@@ -29,7 +29,7 @@ class ServiceStrategy(Builtin):
     returns_deleted = True
     allow_create_on_update = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"sessionAffinity": "None", "type": "ClusterIP"})
         if spec["sessionAffinity"] == "None":
@@ -133,7 +133,7 @@ def _drop_of_former_type(new: Object, was: Object) -> None:
 class EndpointsStrategy(Builtin):
     allow_create_on_update = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         for subset in obj.get("subsets") or ():
             for port in subset.get("ports") or ():
                 missing(port, {"protocol": "TCP"})
@@ -143,6 +143,6 @@ class EndpointsStrategy(Builtin):
 
 
 class EndpointSliceStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         for port in obj.get("ports") or ():
             missing(port, {"name": "", "protocol": "TCP"})

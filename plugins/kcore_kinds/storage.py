@@ -9,14 +9,14 @@ from kcore_kinds.podspec import missing
 class StorageClassStrategy(Builtin):
     returns_deleted = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj, {"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"})
 
 
 class DriverStrategy(Builtin):
     returns_deleted = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(
             obj["spec"],
             {

@@ -26,7 +26,7 @@ class VolumeStrategy(Builtin):
         elif "lastPhaseTransitionTime" in was:
             missing(status, {"lastPhaseTransitionTime": was["lastPhaseTransitionTime"]})
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj["spec"], {"persistentVolumeReclaimPolicy": "Retain", "volumeMode": "Filesystem"})
         missing(obj["status"], {"phase": "Pending"})
         fill_source(obj["spec"])
@@ -38,7 +38,7 @@ class ClaimStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
         obj["status"] = {"phase": "Pending"}
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj["status"], {"phase": "Pending"})
         fill_claim(obj["spec"])
 

@@ -19,7 +19,7 @@ JOB_NAME = "batch.kubernetes.io/job-name"
 class Workload(Builtin):
     """Has a template of pods in its spec."""
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         podspec.fill_template(obj["spec"]["template"])
 
     def warnings(self, obj: Object, old: Object | None) -> Iterable[str]:
@@ -31,11 +31,11 @@ class Workload(Builtin):
 class ReplicationControllerStrategy(Workload):
     orphans_by_default = True
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"replicas": 1})
         if isinstance(spec.get("template"), dict):
-            super().fill(obj)
+            super().default(obj)
             labels = (spec["template"].get("metadata") or {}).get("labels")
             if labels:
                 missing(spec, {"selector": dict(labels)})
@@ -46,13 +46,13 @@ class ReplicationControllerStrategy(Workload):
 
 
 class ReplicaSetStrategy(Workload):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         missing(obj["spec"], {"replicas": 1})
-        super().fill(obj)
+        super().default(obj)
 
 
 class DeploymentStrategy(Workload):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"replicas": 1, "revisionHistoryLimit": 10, "progressDeadlineSeconds": 600})
         strategy = spec["strategy"]
@@ -60,11 +60,11 @@ class DeploymentStrategy(Workload):
         if strategy["type"] == "RollingUpdate":
             missing(strategy, {"rollingUpdate": {}})
             missing(strategy["rollingUpdate"], {"maxUnavailable": "25%", "maxSurge": "25%"})
-        super().fill(obj)
+        super().default(obj)
 
 
 class DaemonSetStrategy(Workload):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"revisionHistoryLimit": 10})
         strategy = spec["updateStrategy"]
@@ -72,11 +72,11 @@ class DaemonSetStrategy(Workload):
         if strategy["type"] == "RollingUpdate":
             missing(strategy, {"rollingUpdate": {}})
             missing(strategy["rollingUpdate"], {"maxUnavailable": 1, "maxSurge": 0})
-        super().fill(obj)
+        super().default(obj)
 
 
 class StatefulSetStrategy(Workload):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"replicas": 1, "revisionHistoryLimit": 10, "podManagementPolicy": "OrderedReady"})
         strategy = spec["updateStrategy"]
@@ -93,7 +93,7 @@ class StatefulSetStrategy(Workload):
             missing(claim.setdefault("spec", {}), {})
             fill_claim(claim["spec"])
             claim["status"] = {"phase": "Pending"}
-        super().fill(obj)
+        super().default(obj)
 
 
 class JobStrategy(Workload):
@@ -101,26 +101,23 @@ class JobStrategy(Workload):
 
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)
-        spec = obj.get("spec")
-        if isinstance(spec, dict) and spec.get("manualSelector") is not True:
-            self._select_own_pods(obj["metadata"], spec)
+        if obj["spec"].get("manualSelector") is not True:
+            self._select_own_pods(obj["metadata"], obj["spec"])
 
     @staticmethod
     def _select_own_pods(meta: Object, spec: Object) -> None:
         """A job finds its pods by its own uid, unless the client takes care of it."""
         uid, name = meta.get("uid", ""), meta.get("name", "")
-        template = spec["template"] = spec.get("template") or {}
-        template["metadata"] = template.get("metadata") or {}
-        labels = template["metadata"]["labels"] = template["metadata"].get("labels") or {}
+        labels = spec["template"]["metadata"].setdefault("labels", {})
         for key, value in ((CONTROLLER_UID, uid), ("controller-uid", uid), (JOB_NAME, name), ("job-name", name)):
             labels.setdefault(key, value)
         selector = spec["selector"] = spec.get("selector") or {}
         matched = selector["matchLabels"] = selector.get("matchLabels") or {}
         matched.setdefault(CONTROLLER_UID, uid)
 
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
-        super().fill(obj)
+        super().default(obj)
         fill_job(spec)
         missing(spec, {"manualSelector": False})
         labels = (spec["template"].get("metadata") or {}).get("labels")
@@ -149,7 +146,7 @@ def fill_job(spec: Object) -> None:
 
 
 class CronJobStrategy(Builtin):
-    def fill(self, obj: Object) -> None:
+    def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(
             spec,

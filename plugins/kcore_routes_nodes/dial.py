@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from kcore.client import Client
+from kcore.client import Client, kubelet
 from kcore.errors import InternalError, ServiceUnavailable
 from kcore.http.tls import TlsStream
-from kcore.objects import Object
 from kcore.objects.resources import NODES
 
 if TYPE_CHECKING:
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
     from kcore.registry import Context
     from kcore_routes_nodes import NodesRoutesConfig
 
-USER = "kube-apiserver-kubelet-client"
-GROUP = "system:masters"
-PORT = 10250
 PRIVILEGED, MOVED = 1024, 8000  # a fake pod's port 80 may have to be served at 8080 (kcore.loopback)
 
 
@@ -36,9 +32,9 @@ class Kubelets:
     async def kubelet(self, client: Client, node_name: str) -> tuple[trio.abc.Stream, str]:
         """A connection to the node's kubelet, and the host that it is at. Raises NotFound, InternalError."""
         node = await client.get(NODES, node_name)
-        host, port = self._address(node)
+        host, port = kubelet.address(node, tuple(self._config.address_types))
         if self._tls is None:
-            self._tls = await trio.to_thread.run_sync(self._context_for_kubelets)
+            self._tls = await trio.to_thread.run_sync(kubelet.client_context, self._context.keys)
         stream = await self._connect(host, port)
         return await self._secure(stream, self._tls, host, port), f"{host}:{port}"
 
@@ -73,24 +69,6 @@ class Kubelets:
             await trio.aclose_forcefully(stream)
             raise InternalError(f"dial tcp {host}:{port}: TLS handshake failed: {error}") from error
         return secure
-
-    def _address(self, node: Object) -> tuple[str, int]:
-        status = node.get("status") or {}
-        found = {a["type"]: a["address"] for a in reversed(status.get("addresses") or [])}
-        port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port") or PORT
-        for kind in self._config.address_types:
-            if kind in found:
-                return found[kind], int(port)
-        raise InternalError(f"no preferred addresses found; known addresses: {list(found.values())}")
-
-    def _context_for_kubelets(self) -> ssl.SSLContext:
-        """Who answers must have a certificate of the cluster's CA; its name is not looked at, as upstream does not."""
-        from kcore.pki import Pki
-
-        pki = Pki.open(self._context.keys)
-        context = pki.client_context(*pki.client_certificate(USER, (GROUP,)))
-        context.check_hostname = False
-        return context
 
 
 def _unverified() -> Any:

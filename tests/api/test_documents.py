@@ -37,6 +37,13 @@ async def test_openapi_v3_documents_carry_what_they_refer_to(api):
         assert part.partition('"')[0] in schemas
 
 
+async def test_openapi_v2_as_protobuf_has_a_media_type_that_clients_can_parse(api):
+    asked = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+    answer = await api.send("GET", "/openapi/v2", accept=asked)
+    assert answer.status == 200
+    assert answer.content_type == "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
+
 async def test_health_is_told_in_one_word_or_check_by_check(api):
     assert await api.call("GET", "/readyz", expect=200) == b"ok"
     verbose = await api.call("GET", "/livez?verbose", expect=200)

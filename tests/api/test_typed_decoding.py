@@ -61,10 +61,10 @@ def test_empty_values_of_a_pod(given: Object, made: Object) -> None:
     assert {k: v for k, v in spec.items() if v is not None} == made
 
 
-def test_a_list_that_is_always_written_is_null_when_missing() -> None:
+def test_a_list_that_is_always_written_is_null_when_missing_or_empty() -> None:
     assert read("Pod", spec={}) == {"spec": {"containers": None}}
     assert read("Role") == {"rules": None}
-    assert read("Role", rules=[]) == {"rules": []}
+    assert read("Role", rules=[]) == {"rules": None}
 
 
 def test_times_take_their_canonical_form() -> None:

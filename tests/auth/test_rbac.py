@@ -129,7 +129,7 @@ def test_an_aggregated_role_has_the_rules_of_those_it_selects() -> None:
 
 
 async def test_a_new_cluster_gets_its_roles_and_a_second_start_changes_nothing(context: Any) -> None:
-    assert await bootstrap.ensure(context.client()) == 133
+    assert await bootstrap.ensure(context.client()) == 135
     assert await bootstrap.ensure(context.client()) == 0
 
 
@@ -160,6 +160,7 @@ async def test_the_authorizer_follows_the_cluster(context: Any) -> None:
         assert (await rbac.authorize(ask(scheduler, "create", "pods/binding"))).allowed
         manager = User("system:kube-controller-manager")
         assert (await rbac.authorize(ask(manager, "create", "pods"))).allowed
+        assert (await rbac.authorize(ask(manager, "create", "storageclasses", "", group="storage.k8s.io"))).allowed
 
 
 NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))

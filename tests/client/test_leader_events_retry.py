@@ -71,6 +71,24 @@ async def test_the_same_event_counts_up_and_similar_ones_are_combined(autojump_c
     assert similar[-1]["count"] == 4
 
 
+async def test_the_same_event_of_two_containers_is_two_events(autojump_clock: trio.testing.MockClock) -> None:
+    clock.use_virtual()
+    client = MemoryClient()
+    recorder = Recorder(client, "tester")
+    obj = {"kind": "Pod", "namespace": "ns", "name": "p", "uid": "u"}
+    async with trio.open_nursery() as nursery:
+        await nursery.start(recorder.run)
+        for name in ("a", "b", "a"):
+            recorder.event({**obj, "fieldPath": f"spec.containers{{{name}}}"}, "Normal", "Pulled", "pulled")
+        await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    events = (await client.list(EVENTS, "ns")).items
+    assert sorted((e["involvedObject"]["fieldPath"], e["count"]) for e in events) == [
+        ("spec.containers{a}", 2),
+        ("spec.containers{b}", 1),
+    ]
+
+
 async def test_one_object_cannot_flood_the_cluster_with_events(autojump_clock: trio.testing.MockClock) -> None:
     clock.use_virtual()
     client = MemoryClient()

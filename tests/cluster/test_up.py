@@ -7,16 +7,15 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kcore.testing.running import RunningCluster, running, settings
+from kcore.testing.running import RunningCluster, kcore_of, running, settings
 
-KCORE = [sys.executable, "-m", "kcore"]
+KCORE = kcore_of()
 
 
 def run(*arguments: str, timeout: float = 30, **more: object) -> subprocess.CompletedProcess[str]:

@@ -44,6 +44,25 @@ def using(name: str, claim_name: str) -> Object:
     return pod(name, volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": claim_name}}])
 
 
+async def test_a_class_named_by_the_old_annotation_is_used_and_a_known_provisioner_is_stood_in_for(
+    cluster: Start, autojump_clock: MockClock
+) -> None:
+    async with cluster(*STORAGE) as c:
+        fast = {"metadata": {"name": "fast"}, "provisioner": "k8s.io/minikube-hostpath", "reclaimPolicy": "Delete"}
+        await c.client.create(STORAGECLASSES, fast)
+        wanted = claim()
+        wanted["metadata"]["annotations"] = {"volume.beta.kubernetes.io/storage-class": "fast"}
+        await c.client.create(PERSISTENTVOLUMECLAIMS, wanted)
+        await c.settle()
+        bound = await c.client.get(PERSISTENTVOLUMECLAIMS, "data", "default")
+        assert bound["status"]["phase"] == "Bound" and "storageClassName" not in bound["spec"]
+        (volume,) = await c.all(PERSISTENTVOLUMES)
+        assert volume["spec"]["storageClassName"] == "fast"
+        await c.client.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
+        await c.settle()
+        assert await c.all(PERSISTENTVOLUMES) == []
+
+
 async def test_the_first_consumer_of_a_claim_gets_it_a_volume(cluster: Start, autojump_clock: MockClock) -> None:
     async with cluster(*STORAGE) as c:
         await c.client.create(PERSISTENTVOLUMECLAIMS, claim())

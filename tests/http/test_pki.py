@@ -84,6 +84,22 @@ def test_other_groups_or_names_make_a_new_certificate(tmp_path: Path) -> None:
     assert all(p.parent == tmp_path / "pki" for p in tmp_path.rglob("*") if p.is_file())
 
 
+def test_servers_with_different_names_do_not_take_each_others_certificate(tmp_path: Path) -> None:
+    pki = Pki.open(tmp_path)
+    api, kubelet = pki.server_certificate(["kubernetes"]), pki.server_certificate(["kubelet"])
+    assert pki.server_certificate(["kubernetes"]) == api
+    assert pki.server_certificate(["kubelet"]) == kubelet
+
+
+def test_a_damaged_certificate_is_made_anew(tmp_path: Path) -> None:
+    pki = Pki.open(tmp_path)
+    pki.client_certificate("jane")
+    (file,) = (tmp_path / "pki").glob("client-jane-*.pem")
+    file.write_bytes(file.read_bytes()[:100])
+    certificate, key = pki.client_certificate("jane")
+    pki.client_context(certificate, key)
+
+
 async def test_certificates_are_renewed_before_they_expire(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -58,6 +59,41 @@ async def test_a_request_gets_its_answer() -> None:
 async def test_pipelined_requests_are_answered_in_order() -> None:
     answer = await exchange(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n")
     assert answer.index(b'"/1"') < answer.index(b'"/2"')
+
+
+async def test_requests_with_the_same_header_are_each_understood() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    head = b" HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_stream, theirs, echo)
+        for method, target, path in (
+            ("GET", "/1?q", "/1"),
+            ("GET", "/2?q", "/2"),
+            ("DELETE", "/%41?q", "/A"),
+            ("GET", "/4?q", "/4"),
+        ):
+            await ours.send_all(f"{method} {target}".encode() + head)
+            told = body(await ours.receive_some())
+            assert (told["method"], told["path"], told["query"]) == (method, path, "q")
+        await ours.send_all(b"GET /a" + head + b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi")
+        assert b'"/a"' in await ours.receive_some()
+        assert body(await ours.receive_some())["body"] == "hi"
+        await ours.send_all(b"GET /%ff" + head)
+        assert status(await ours.receive_some()) == 400
+        await ours.aclose()
+
+
+@pytest.mark.parametrize("line", [b"GET /a b", b"G\xc3T /", b"GET /#x", b"GET /%ff", b"CONNECT a:1", b"get /"])
+async def test_a_bad_request_line_is_refused_after_a_good_one_too(line: bytes) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    head = b" HTTP/1.1\r\nHost: a\r\n\r\n"
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve_stream, theirs, echo)
+        await ours.send_all(b"GET /" + head)
+        assert status(await ours.receive_some()) == 200
+        await ours.send_all(line + head)
+        assert status(await ours.receive_some()) == 400
+        await ours.aclose()
 
 
 async def test_a_request_may_arrive_byte_by_byte() -> None:
@@ -367,6 +403,37 @@ async def test_beyond_the_limit_of_connections_the_longest_idle_one_gives_way() 
         assert status(await third.receive_some()) == 200
         for stream in (first, second, third):
             await stream.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_nothing_is_left_of_clients_that_misbehave() -> None:
+    watch = Silent()
+
+    async def handler(request: Request) -> AnyResponse:
+        return await (watch.handler(request) if request.path == "/watch" else echo(request))
+
+    async with trio.open_nursery() as nursery:
+        listener = await listen(0)
+        await nursery.start(lambda task_status: serve(handler, [listener], task_status=task_status))
+        first = await connect(listener)
+        await first.send_all(GET)
+        await first.receive_some()
+        tasks, files = trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd"))
+        for sent in (b"", b"GET / HT", b"nonsense\r\n\r\n", GET, GET.replace(b"/x", b"/watch"), GET * 50):
+            for half in (False, True):
+                stream = await connect(listener)
+                await stream.send_all(sent)
+                if half:
+                    await stream.send_eof()
+                    async for _ in stream:
+                        pass
+                await stream.aclose()
+        await watch.closed.wait()
+        await first.send_all(GET)  # the server is well, and has seen all that came before
+        assert status(await first.receive_some()) == 200
+        while len(os.listdir("/proc/self/fd")) > files or trio.lowlevel.current_statistics().tasks_living > tasks:
+            await trio.testing.wait_all_tasks_blocked(0.001)
+        await first.aclose()
         nursery.cancel_scope.cancel()
 
 

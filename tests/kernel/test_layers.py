@@ -13,7 +13,20 @@ ROOT = Path(__file__).parent.parent.parent
 # every room of kcore/ and the floor it stands on; rooms of one floor may not import each other unless named below
 FLOORS = {
     **dict.fromkeys(
-        ["errors", "clock", "objects", "metrics", "http", "pki", "kubeconfig", "datadir", "registry", "timers"], 1
+        [
+            "errors",
+            "clock",
+            "objects",
+            "metrics",
+            "http",
+            "pki",
+            "kubeconfig",
+            "datadir",
+            "registry",
+            "timers",
+            "loopback",
+        ],
+        1,
     ),
     **dict.fromkeys(["client", "store", "runtime"], 2),
     **dict.fromkeys(["scheduler", "controller", "node", "proxy", "dns", "api"], 3),

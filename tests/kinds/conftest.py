@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kcore_kinds import kcore_kinds
 
+from kcore.api import validation
 from kcore.api.kinds import Kind
 
 TABLE = {(k.resource, k.version): k for k in kcore_kinds()}
@@ -29,6 +30,7 @@ def created() -> Callable[..., Object]:
         obj = {"apiVersion": declared.api_version, "kind": declared.kind, "metadata": meta, **members}
         if spec is not None:
             obj["spec"] = copy.deepcopy(spec)
+        validation.normalize(obj, declared.schema)
         declared.strategy.prepare_create(obj)
         declared.strategy.default(obj)
         again = copy.deepcopy(obj)
@@ -45,6 +47,7 @@ def updated() -> Callable[[str, Object, Object], Object]:
 
     def update(resource: str, old: Object, new: Object) -> Object:
         declared, new = kind(resource), copy.deepcopy(new)
+        validation.normalize(new, declared.schema)
         declared.strategy.default(new)
         declared.strategy.prepare_update(new, copy.deepcopy(old))
         return new

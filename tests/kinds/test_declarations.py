@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from kcore_kinds import kcore_kinds
 
+from kcore.api import validation
+
 KINDS = list(kcore_kinds())
 
 
@@ -31,6 +33,7 @@ def test_every_stored_kind_has_a_table_whose_cells_survive_an_empty_object(kind)
         "kind": kind.kind,
         "metadata": {"name": "x", "creationTimestamp": "2024-01-01T00:00:00Z"},
     }
+    validation.normalize(obj, kind.schema)
     kind.strategy.prepare_create(obj)
     kind.strategy.default(obj)
     assert kind.columns
@@ -101,6 +104,7 @@ def test_an_autoscaler_reads_the_same_through_both_versions():
             "targetCPUUtilizationPercentage": 50,
         },
     }
+    validation.normalize(obj, v1.schema)
     v1.strategy.default(obj)
     stored = v1.to_storage(obj)
     assert stored["spec"]["metrics"][0]["resource"]["target"] == {"type": "Utilization", "averageUtilization": 50}
@@ -126,6 +130,7 @@ def test_what_autoscaling_v1_cannot_say_comes_back_from_annotations():
         },
         "status": {"conditions": [{"type": "AbleToScale", "status": "True", "lastTransitionTime": None}]},
     }
+    validation.normalize(obj, v2.schema)
     v2.strategy.default(obj)
     shown = v1.from_storage(obj)
     assert "metrics" not in shown["spec"]

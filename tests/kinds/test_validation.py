@@ -231,6 +231,17 @@ def test_a_stateful_set_keeps_its_claims_and_its_service(created):
     assert not changed(created, "statefulsets.apps", {"spec": WORKLOAD}, {"spec": {**WORKLOAD, "replicas": 5}})
 
 
+def test_containers_of_a_stateful_set_may_mount_the_claims_of_its_templates(created):
+    mounts = [{"name": "data", "mountPath": "/data"}]
+    container = {**TEMPLATE["spec"]["containers"][0], "volumeMounts": mounts}
+    template = {**TEMPLATE, "spec": {**TEMPLATE["spec"], "containers": [container]}}
+    claims = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
+    spec = {**WORKLOAD, "template": template}
+    assert not refused(created, "statefulsets.apps", {**spec, "volumeClaimTemplates": claims})
+    ((reason, field, _),) = refused(created, "statefulsets.apps", spec)
+    assert (reason, field) == ("NotFound", "spec.template.spec.containers[0].volumeMounts[0].name")
+
+
 def test_a_status_does_not_count_more_ready_pods_than_pods(created):
     obj = created("deployments.apps", WORKLOAD)
     obj["status"] = {"replicas": 1, "readyReplicas": 2}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kcore.api import fields, names
 from kcore.errors import Cause
@@ -33,16 +33,17 @@ def pod_template(obj: Object, old: Object | None) -> Iterator[Cause]:
     yield from template("template", obj.get("template") or {})
 
 
-def template(path: str, given: Object) -> Iterator[Cause]:
-    """A template: labels that pods can have, and a spec."""
+def template(path: str, given: Object, claims: Iterable[str] = ()) -> Iterator[Cause]:
+    """A template: labels that pods can have, and a spec. `claims` names volumes that are added to each pod."""
     meta = given.get("metadata") or {}
     yield from common.labels(f"{path}.metadata.labels", meta.get("labels"))
-    yield from pod_spec(f"{path}.spec", given.get("spec") or {})
+    yield from pod_spec(f"{path}.spec", given.get("spec") or {}, claims)
 
 
-def pod_spec(path: str, spec: Object) -> Iterator[Cause]:
+def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Cause]:
     yield from volumes(f"{path}.volumes", spec.get("volumes") or [])
-    known = {v.get("name", ""): v for v in spec.get("volumes") or ()}
+    known: dict[str, Object] = {name: {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims}
+    known |= {v.get("name", ""): v for v in spec.get("volumes") or ()}
     taken: set[str] = set()
     if not spec.get("containers"):
         yield fields.required(f"{path}.containers")

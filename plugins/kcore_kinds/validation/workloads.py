@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kcore.api import fields
 from kcore.errors import Cause
+from kcore.objects import meta
 from kcore_kinds.validation import common, pods
 from kcore_kinds.validation.common import Object, immutable, not_negative
 
@@ -17,8 +18,8 @@ _STATEFUL_UPDATE = (
 _BOTH_ZERO = "may not be 0 when `maxSurge` is 0"
 
 
-def selector_and_template(spec: Object, *, empty: str) -> Iterator[Cause]:
-    """`empty` is what to say of a selector that would match every pod."""
+def selector_and_template(spec: Object, *, empty: str, claims: Iterable[str] = ()) -> Iterator[Cause]:
+    """`empty` is what to say of a selector that would match every pod; `claims` name volumes that each pod gets."""
     selector = spec.get("selector")
     if selector is None:
         yield fields.required("spec.selector")
@@ -31,7 +32,7 @@ def selector_and_template(spec: Object, *, empty: str) -> Iterator[Cause]:
     if common.selector_valid(selector) and not common.matches(selector, labels):
         why = "`selector` does not match template `labels`"
         yield fields.invalid("spec.template.metadata.labels", labels, why)
-    yield from pods.template("spec.template", template)
+    yield from pods.template("spec.template", template, claims)
 
 
 def always_restarts(template: Object, path: str = "spec.template") -> Iterator[Cause]:
@@ -165,7 +166,8 @@ def stateful_set(obj: Object, old: Object | None) -> Iterator[Cause]:
     yield from not_negative("spec.replicas", spec.get("replicas"))
     yield from not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
     yield from not_negative("spec.ordinals.start", (spec.get("ordinals") or {}).get("start"))
-    yield from selector_and_template(spec, empty=_empty("statefulset"))
+    claims = [meta.name(claim) for claim in spec.get("volumeClaimTemplates") or ()]
+    yield from selector_and_template(spec, empty=_empty("statefulset"), claims=claims)
     policy = ((spec.get("template") or {}).get("spec") or {}).get("restartPolicy", "Always")
     if policy != "Always":
         yield fields.not_supported("spec.template.spec.restartPolicy", policy, ["Always"])
