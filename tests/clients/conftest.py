@@ -112,7 +112,7 @@ def wait_until(look: Callable[[], Any], condition: Callable[[Any], Any], seconds
     return seen
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[RunningCluster]:
     with running("dev") as cluster:
         yield cluster
