@@ -145,7 +145,7 @@ def test_discovery_is_complete(kubectl: Kubectl) -> None:
         ("pod", "KIND:       Pod\nVERSION:    v1\n"),
         ("deploy.spec.strategy.rollingUpdate", "FIELD: rollingUpdate <RollingUpdateDeployment>"),
         ("pods.spec.containers.ports", "  containerPort\t<integer> -required-\n"),
-        ("cronjob.spec.concurrencyPolicy", "ENUM:\n    Allow\n    Forbid\n    Replace\n"),
+        ("cronjob.spec.concurrencyPolicy", "GROUP:      batch\nKIND:       CronJob\nVERSION:    v1\n"),
     ],
 )
 def test_explain_tells_what_fields_are_for(kubectl: Kubectl, path: str, expected: str) -> None:

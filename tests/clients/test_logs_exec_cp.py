@@ -128,7 +128,7 @@ def test_files_and_directories_are_copied_both_ways(kubectl: Kubectl) -> None:
     kubectl("cp", "one:/tmp/tree", str(here / "back"))
     assert (here / "back" / "a").read_bytes() == (here / "tree" / "a").read_bytes()
     assert (here / "back" / "sub" / "b").read_text() == "b\n"
-    assert "No such file or directory" in kubectl.run("cp", "one:/tmp/none", str(here / "none")).stderr
+    assert "/tmp/none: No such file or directory" in kubectl.run("cp", "one:/tmp/none", str(here / "none")).stdout
 
 
 def test_ports_are_forwarded_to_pods_deployments_and_services(kubectl: Kubectl) -> None:
