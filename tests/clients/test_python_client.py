@@ -53,9 +53,11 @@ def test_objects_are_created_read_listed_patched_replaced_and_deleted(kubectl: K
         namespace, client.V1ConfigMap(metadata=client.V1ObjectMeta(generate_name="cm-"), data={"a": "1"})
     )
     name = made.metadata.name
-    assert name.startswith("cm-") and made.metadata.creation_timestamp.tzinfo is not None
+    assert name.startswith("cm-")
+    assert made.metadata.creation_timestamp.tzinfo is not None
     listed = core.list_namespaced_config_map(namespace, limit=1)
-    assert len(listed.items) == 1 and listed.metadata._continue
+    assert len(listed.items) == 1
+    assert listed.metadata._continue
     patched = core.patch_namespaced_config_map(name, namespace, {"data": {"b": "2"}})
     assert patched.data == {"a": "1", "b": "2"}
     steps = [{"op": "remove", "path": "/data/a"}]
@@ -70,7 +72,8 @@ def test_objects_are_created_read_listed_patched_replaced_and_deleted(kubectl: K
     assert api.sanitize_for_serialization(deleted)["status"] == "Success"
     with pytest.raises(ApiException) as gone:
         core.read_namespaced_config_map(name, namespace)
-    assert gone.value.status == 404 and json.loads(gone.value.body)["reason"] == "NotFound"
+    assert gone.value.status == 404
+    assert json.loads(gone.value.body)["reason"] == "NotFound"
 
 
 def test_a_deployment_scales_and_its_pods_are_watched(kubectl: Kubectl, api: client.ApiClient) -> None:
@@ -146,14 +149,16 @@ def test_a_port_is_forwarded(kubectl: Kubectl, api: client.ApiClient) -> None:
     while data := socket.recv(4096):
         answer += data
     socket.close()
-    assert answer.startswith(b"HTTP/1.1 200") and b'"path": "/here"' in answer
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"path": "/here"' in answer
     assert forward.error(8080) is None
 
 
 def test_the_dynamic_client_discovers_applies_and_watches(kubectl: Kubectl, api: client.ApiClient) -> None:
     found = dynamic.DynamicClient(api)
     deployments = found.resources.get(api_version="apps/v1", kind="Deployment")
-    assert deployments.namespaced and "watch" in deployments.verbs
+    assert deployments.namespaced
+    assert "watch" in deployments.verbs
     maps = found.resources.get(api_version="v1", kind="ConfigMap")
     wanted: dict[str, Any] = {
         "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "cm"}, "data": {"a": "1"},
@@ -161,7 +166,9 @@ def test_the_dynamic_client_discovers_applies_and_watches(kubectl: Kubectl, api:
     applied = maps.server_side_apply(wanted, namespace=kubectl.namespace, field_manager="tests")
     assert applied.data.a == "1"
     assert applied.metadata.managedFields[0].manager == "tests"
-    maps.patch({"data": {"b": "2"}}, name="cm", namespace=kubectl.namespace, content_type="application/merge-patch+json")
+    maps.patch(
+        {"data": {"b": "2"}}, name="cm", namespace=kubectl.namespace, content_type="application/merge-patch+json"
+    )
     for event in maps.watch(namespace=kubectl.namespace, field_selector="metadata.name=cm", timeout=5):
         assert event["object"].data.to_dict() == {"a": "1", "b": "2"}
         break
