@@ -55,7 +55,8 @@ async def test_a_class_named_by_the_old_annotation_is_used_and_a_known_provision
         await c.client.create(PERSISTENTVOLUMECLAIMS, wanted)
         await c.settle()
         bound = await c.client.get(PERSISTENTVOLUMECLAIMS, "data", "default")
-        assert bound["status"]["phase"] == "Bound" and "storageClassName" not in bound["spec"]
+        assert bound["status"]["phase"] == "Bound"
+        assert "storageClassName" not in bound["spec"]
         (volume,) = await c.all(PERSISTENTVOLUMES)
         assert volume["spec"]["storageClassName"] == "fast"
         await c.client.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
