@@ -16,7 +16,7 @@ import trio
 from kcore import clock
 from kcore.runtime import CREATED, DIED, EXITED, RUNNING, STARTED, Container, ContainerConfig, ContainerStats
 from kcore.timers import Timer
-from kcore_runtime_fake import shell
+from kcore_runtime_fake import exposition, shell
 from kcore_runtime_fake.behaviour import Behaviour
 from kcore_runtime_fake.files import FileError, Mounted, Tree
 from kcore_runtime_fake.logs import Log
@@ -46,6 +46,7 @@ class FakeContainer:
         self.ended = trio.Event()
         self.attachments = Attachments(self)
         self.resources = config.resources
+        self.requests: exposition.Requests = {}
         self._began = 0.0  # trio's clock
         self._tree: Tree | None = None
         self._scope: trio.CancelScope | None = None
