@@ -18,7 +18,9 @@ ADMISSION = (
     "NamespaceLifecycle",
     "LimitRanger",
     "ServiceAccount",
+    "NodeRestriction",
     "TaintNodesByCondition",
+    "PodSecurity",
     "Priority",
     "DefaultTolerationSeconds",
     "DefaultStorageClass",
@@ -28,8 +30,9 @@ ADMISSION = (
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
     "RBACEscalation",
+    "ResourceQuota",  # last: nothing after it may refuse what it has booked
 )
-"""Upstream's default plugins that are here, in upstream's order."""
+"""Upstream's default plugins that are here, in upstream's order, and NodeRestriction, as every installer has it."""
 
 
 @attrs.frozen
