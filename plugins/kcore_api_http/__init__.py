@@ -30,9 +30,9 @@ ADMISSION = (
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
     "RBACEscalation",
-    "ResourceQuota",  # last: nothing after it may refuse what it has booked
+    "ResourceQuota",
 )
-"""Upstream's default plugins that are here, in upstream's order, and NodeRestriction, as every installer has it."""
+"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction), in upstream's order."""
 
 
 @attrs.frozen
