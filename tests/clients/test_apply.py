@@ -107,7 +107,9 @@ def test_patches_of_every_type(kubectl: Kubectl) -> None:
     assert changed["spec"]["replicas"] == 2 and "labels" not in changed["metadata"]
     refused = kubectl.error("patch", "deployment", "web", "--type=json", "-p", json.dumps(steps))
     assert refused == "The request is invalid: the server rejected our request due to an error in our request"
-    said = kubectl("patch", "deployment", "web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+    said = kubectl(
+        "patch", "deployment", "web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}'
+    )
     assert said == "scale.autoscaling/web patched\n"
     assert kubectl.get("deployment", "web")["spec"]["replicas"] == 1
 
@@ -147,7 +149,12 @@ def test_mistakes_are_told_as_upstream_tells_them(kubectl: Kubectl) -> None:
     said = kubectl.error("create", "-f", kubectl.file(typo))
     assert 'strict decoding error: unknown field "dato"' in said
     kubectl("create", "--validate=false", "-f", kubectl.file(typo))
-    empty = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "Bad Name"}]}}
+    empty = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "Bad Name"}]},
+    }
     said = kubectl.error("apply", "-f", kubectl.file(empty))
     assert 'The Pod "p" is invalid' in said
     assert "spec.containers[0].image: Required value" in said and "spec.containers[0].name: Invalid value" in said

@@ -68,7 +68,9 @@ def test_get_selects_by_labels_fields_and_namespace_and_sorts(kubectl: Kubectl) 
     assert columns(kubectl("get", "pods", "a", "--show-labels"))[1][-1] == "tier=front"
     assert 'pods "none" not found' in kubectl.error("get", "pod", "none")
     assert kubectl.error("get", "nonsense") == 'error: the server doesn\'t have a resource type "nonsense"'
-    assert kubectl.run("get", "pods", "-l", "no=such").stderr == f"No resources found in {kubectl.namespace} namespace.\n"
+    assert (
+        kubectl.run("get", "pods", "-l", "no=such").stderr == f"No resources found in {kubectl.namespace} namespace.\n"
+    )
 
 
 def test_get_pages_through_a_long_list(kubectl: Kubectl) -> None:
@@ -146,7 +148,9 @@ def test_every_creator_makes_its_kind(kubectl: Kubectl) -> None:
 
 
 def test_run_waits_for_the_command_and_passes_its_exit_code_on(kubectl: Kubectl) -> None:
-    done = kubectl.run("run", "t", "--rm", "-i", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo hi; exit 4")
+    done = kubectl.run(
+        "run", "t", "--rm", "-i", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo hi; exit 4"
+    )
     assert done.returncode == 4
     assert "hi\n" in done.stdout and f'pod "t" deleted from {kubectl.namespace} namespace' in done.stdout
 

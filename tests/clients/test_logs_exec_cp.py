@@ -79,7 +79,9 @@ def test_a_terminal_is_a_shell_to_type_in(kubectl: Kubectl) -> None:
     assert program is not None
     ours, theirs = pty.openpty()
     command = [program, "--kubeconfig", str(kubectl.cluster.kubeconfig), "-n", kubectl.namespace]
-    process = subprocess.Popen([*command, "exec", "-it", "one", "--", "sh"], stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [*command, "exec", "-it", "one", "--", "sh"], stdin=theirs, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     try:
         _read_until(ours, b"# ")
