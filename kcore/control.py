@@ -74,12 +74,20 @@ async def _answer(stream: trio.SocketStream, commands: Mapping[str, Command]) ->
 async def _run(line: bytes, commands: Mapping[str, Command]) -> dict[str, Any]:
     try:
         request = msgspec.json.decode(line, type=dict[str, Any])
-        command = commands.get(request.get("command", ""))
-        if command is None:
-            return {"error": f"no such command: {request.get('command')}"}
+    except (msgspec.DecodeError, RecursionError) as e:
+        return {"error": f"not a request: {e}"}
+    name = request.get("command")
+    command = commands.get(name) if isinstance(name, str) else None
+    if command is None:
+        return {"error": f"no such command: {name}"}
+    try:
         return {"ok": await command(request)}
-    except (KcoreError, msgspec.DecodeError, LookupError, OSError) as e:
+    except (KcoreError, OSError) as e:
         return {"error": str(e)}
+    except KeyError as e:
+        return {"error": f"{name}: {e} is missing"}
+    except (TypeError, ValueError, AttributeError) as e:  # an argument of the wrong type
+        return {"error": f"{name}: {e}"}
 
 
 def ask(data_dir: Path, command: str, *, timeout: float = 30.0, **arguments: Any) -> Any:
