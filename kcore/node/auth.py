@@ -1,8 +1,9 @@
 """Who may ask a kubelet (Kubernetes docs, "Kubelet authentication/authorization").
 
 A client certificate that the TLS layer has verified says who it is: the API server (or any of system:masters) may do
-everything. A bearer token (Prometheus has one) is reviewed by the API. What anybody else may is asked of the API: `get`
-on nodes/metrics, nodes/stats, nodes/log or nodes/proxy. Answers of the API are remembered for a while, as upstream does.
+everything. A bearer token (Prometheus has one) is reviewed by the API. What anybody else may is asked of the API:
+`get` on nodes/metrics, nodes/stats, nodes/log or nodes/proxy. Its answers are remembered for a while, as upstream
+does.
 """
 
 from __future__ import annotations
