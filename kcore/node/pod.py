@@ -172,7 +172,7 @@ class PodWorker(Job):
             self.agent.host.spawn(self._stop_lost, id)
 
     async def _stop_lost(self, id: str) -> None:
-        """End what may still run in a broken sandbox. It is kept until the pod goes: its containers' logs are in it."""
+        """End what may still run in a broken sandbox. It is kept until the pod goes: the logs are in it."""
         await self.agent.runtime.stop_sandbox(id)
         for run in self.runs.values():
             run.stale = run.current is not None
