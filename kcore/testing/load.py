@@ -39,8 +39,8 @@ def load(
         try:
             connection.request("GET", "/")
             answer = connection.getresponse()
-            pod = json.loads(answer.read())["pod"]
-            problem = "" if answer.status == 200 else f"status {answer.status} of {pod}"
+            pod = json.loads(answer.read()).get("pod", "")
+            problem = "" if answer.status == 200 else f"status {answer.status} of {pod or 'nobody'}"
         except (OSError, http.client.HTTPException, ValueError) as error:
             pod, problem = "", f"{type(error).__name__}: {error}"
         finally:

@@ -49,6 +49,7 @@ class Answerer:
             await trio.aclose_forcefully(stream)
 
     async def serve(self, stream: trio.abc.Stream) -> None:
+        self._container.asked_at = trio.current_time()
         first = b""
         with trio.move_on_after(SNIFF_SECONDS):
             first = bytes(await stream.receive_some(65536))
@@ -85,6 +86,18 @@ class Answerer:
             self._sandbox.sent += len(data)
 
     async def _handle(self, request: Request) -> Response:
+        container = self._container
+        container.asked_at = trio.current_time()
+        container.answering += 1
+        try:
+            response = await self._answer(request)
+        finally:
+            container.answering -= 1
+        if container.stopping:  # the next request of this client shall go to somebody else
+            response.close = True
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         container, config = self._container, self._sandbox.config
         behaviour = container.behaviour
         if behaviour.delay:

@@ -52,7 +52,9 @@ class Kubectl:
         self, *arguments: str, input: str = "", env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """The same without a check of the exit code."""
-        return self.cluster.run_kubectl("-n", self.namespace, *arguments, input=input, check=False, timeout=30, env=env)
+        return self.cluster.run_kubectl(
+            "-n", self.namespace, *arguments, input=input, check=False, timeout=30, env=env
+        )
 
     def error(self, *arguments: str, input: str = "") -> str:
         """What it says of its failure."""

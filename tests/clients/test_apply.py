@@ -104,10 +104,13 @@ def test_patches_of_every_type(kubectl: Kubectl) -> None:
     ]
     kubectl("patch", "deployment", "web", "--type=json", "-p", json.dumps(steps))
     changed = kubectl.get("deployment", "web")
-    assert changed["spec"]["replicas"] == 2 and "labels" not in changed["metadata"]
+    assert changed["spec"]["replicas"] == 2
+    assert "labels" not in changed["metadata"]
     refused = kubectl.error("patch", "deployment", "web", "--type=json", "-p", json.dumps(steps))
     assert refused == "The request is invalid: the server rejected our request due to an error in our request"
-    said = kubectl("patch", "deployment", "web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}')
+    said = kubectl(
+        "patch", "deployment", "web", "--subresource=scale", "--type=merge", "-p", '{"spec":{"replicas":1}}'
+    )
     assert said == "scale.autoscaling/web patched\n"
     assert kubectl.get("deployment", "web")["spec"]["replicas"] == 1
 
@@ -117,7 +120,8 @@ def test_replace_wants_the_newest_version_or_none(kubectl: Kubectl) -> None:
     old = kubectl("get", "configmap", "cm", "-o", "json")
     assert kubectl("replace", "-f", "-", input=old.replace('"1"', '"2"')) == "configmap/cm replaced\n"
     stale = kubectl.error("replace", "-f", "-", input=old)
-    assert "Error from server (Conflict)" in stale and "the object has been modified" in stale
+    assert "Error from server (Conflict)" in stale
+    assert "the object has been modified" in stale
     assert kubectl("replace", "-f", kubectl.file(config_map(b="3"))) == "configmap/cm replaced\n"
     assert data(kubectl) == {"b": "3"}
     uid = kubectl.get("configmap", "cm")["metadata"]["uid"]
@@ -147,10 +151,16 @@ def test_mistakes_are_told_as_upstream_tells_them(kubectl: Kubectl) -> None:
     said = kubectl.error("create", "-f", kubectl.file(typo))
     assert 'strict decoding error: unknown field "dato"' in said
     kubectl("create", "--validate=false", "-f", kubectl.file(typo))
-    empty = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "Bad Name"}]}}
+    empty = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "p"},
+        "spec": {"containers": [{"name": "Bad Name"}]},
+    }
     said = kubectl.error("apply", "-f", kubectl.file(empty))
     assert 'The Pod "p" is invalid' in said
-    assert "spec.containers[0].image: Required value" in said and "spec.containers[0].name: Invalid value" in said
+    assert "spec.containers[0].image: Required value" in said
+    assert "spec.containers[0].name: Invalid value" in said
 
 
 def test_delete_by_name_file_and_selector(kubectl: Kubectl) -> None:
@@ -168,7 +178,8 @@ def test_delete_gives_pods_their_grace(kubectl: Kubectl) -> None:
     kubectl.pod("slow", "sleep", "1000", annotations={"kcore.dev/stop-delay": "100s"})
     kubectl("delete", "pod", "slow", "--grace-period=60", "--wait=false")
     pod = kubectl.get("pod", "slow")
-    assert pod["metadata"]["deletionGracePeriodSeconds"] == 60 and pod["metadata"]["deletionTimestamp"]
+    assert pod["metadata"]["deletionGracePeriodSeconds"] == 60
+    assert pod["metadata"]["deletionTimestamp"]
     assert re.search(r"slow +1/1 +Terminating", kubectl("get", "pods"))
     forced = kubectl("delete", "pod", "slow", "--grace-period=0", "--force")
     assert forced == f'pod "slow" force deleted from {kubectl.namespace} namespace\n'
@@ -179,7 +190,8 @@ def test_delete_cascades_as_asked(kubectl: Kubectl) -> None:
     kubectl.deployment("web", replicas=1)
     kubectl("delete", "deployment", "web", "--cascade=orphan")
     (left,) = kubectl.get("replicasets")["items"]
-    assert "ownerReferences" not in left["metadata"] and left["status"]["readyReplicas"] == 1
+    assert "ownerReferences" not in left["metadata"]
+    assert left["status"]["readyReplicas"] == 1
     kubectl("delete", "replicaset", left["metadata"]["name"], "--cascade=foreground")
     assert kubectl("get", "replicasets,pods").strip() == ""
     kubectl.deployment("web", replicas=1)

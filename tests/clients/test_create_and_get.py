@@ -33,7 +33,9 @@ def test_a_deployment_is_created_and_listed_in_every_format(kubectl: Kubectl) ->
     ]  # fmt: skip
     for row in rows:
         assert re.fullmatch(NAME, row[0])
-        assert row[1:4] == ["1/1", "Running", "0"] and row[5].startswith("127.") and row[6].startswith("node-")
+        assert row[1:4] == ["1/1", "Running", "0"]
+        assert row[5].startswith("127.")
+        assert row[6].startswith("node-")
     shown = yaml.safe_load(kubectl("get", "deploy", "web", "-o", "yaml"))
     assert shown == json.loads(kubectl("get", "deploy", "web", "-o", "json"))
     assert shown["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": "25%", "maxUnavailable": "25%"}
@@ -68,7 +70,9 @@ def test_get_selects_by_labels_fields_and_namespace_and_sorts(kubectl: Kubectl) 
     assert columns(kubectl("get", "pods", "a", "--show-labels"))[1][-1] == "tier=front"
     assert 'pods "none" not found' in kubectl.error("get", "pod", "none")
     assert kubectl.error("get", "nonsense") == 'error: the server doesn\'t have a resource type "nonsense"'
-    assert kubectl.run("get", "pods", "-l", "no=such").stderr == f"No resources found in {kubectl.namespace} namespace.\n"
+    assert (
+        kubectl.run("get", "pods", "-l", "no=such").stderr == f"No resources found in {kubectl.namespace} namespace.\n"
+    )
 
 
 def test_get_pages_through_a_long_list(kubectl: Kubectl) -> None:
@@ -139,16 +143,20 @@ def test_every_creator_makes_its_kind(kubectl: Kubectl) -> None:
         ["c", "ClusterIP"], ["e", "ExternalName"], ["l", "LoadBalancer"], ["n", "NodePort"],
     ]  # fmt: skip
     assert services[1][2:5] == ["<none>", "a.example", "<none>"]
-    assert services[2][3] == "<pending>" and re.fullmatch(r"80:\d+/TCP", services[3][4])
+    assert services[2][3] == "<pending>"
+    assert re.fullmatch(r"80:\d+/TCP", services[3][4])
     assert columns(kubectl("get", "job", "j"))[1][:3] == ["j", "Complete", "1/1"]
     again = kubectl.error("create", "configmap", "cm")
     assert again == 'error: failed to create configmap: configmaps "cm" already exists'
 
 
 def test_run_waits_for_the_command_and_passes_its_exit_code_on(kubectl: Kubectl) -> None:
-    done = kubectl.run("run", "t", "--rm", "-i", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo hi; exit 4")
+    done = kubectl.run(
+        "run", "t", "--rm", "-i", "--image=busybox", "--restart=Never", "--", "sh", "-c", "echo hi; exit 4"
+    )
     assert done.returncode == 4
-    assert "hi\n" in done.stdout and f'pod "t" deleted from {kubectl.namespace} namespace' in done.stdout
+    assert "hi\n" in done.stdout
+    assert f'pod "t" deleted from {kubectl.namespace} namespace' in done.stdout
 
 
 def test_an_exposed_deployment_gets_a_service_with_its_pods_behind(kubectl: Kubectl) -> None:
@@ -157,7 +165,8 @@ def test_an_exposed_deployment_gets_a_service_with_its_pods_behind(kubectl: Kube
     addresses = kubectl("get", "pods", "-o", "jsonpath={.items[*].status.podIP}").split()
     kubectl("wait", "--for=jsonpath={.endpoints}", "endpointslice", "-l", "kubernetes.io/service-name=web")
     described = kubectl("describe", "service", "web")
-    assert re.search(r"Type: +ClusterIP\n", described) and re.search(r"Port: +<unset> +80/TCP\n", described)
+    assert re.search(r"Type: +ClusterIP\n", described)
+    assert re.search(r"Port: +<unset> +80/TCP\n", described)
     for address in addresses:
         assert f"{address}:8080" in described
 
@@ -167,7 +176,8 @@ def test_every_kind_can_be_listed_and_described(kubectl: Kubectl) -> None:
     kubectl.deployment("web", replicas=1)
     kubectl("create", "configmap", "cm", "--from-literal=a=b")
     listed = kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    assert len(listed) > 50 and {"pods", "deployments.apps", "cronjobs.batch"} <= set(listed)
+    assert len(listed) > 50
+    assert {"pods", "deployments.apps", "cronjobs.batch"} <= set(listed)
     readable = [name for name in listed if name != "componentstatuses"]
     done = kubectl.run("get", ",".join(readable), "-A")
     assert done.returncode == 0, done.stderr

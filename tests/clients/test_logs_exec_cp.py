@@ -37,7 +37,8 @@ def test_logs_are_selected_and_shown_as_asked(kubectl: Kubectl) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z from d\n", stamped)
     assert kubectl("logs", "two", "-c", "c", "--since-time=2100-01-01T00:00:00Z") == ""
     prefixed = kubectl("logs", "-l", "app=two", "--all-containers", "--prefix", "--tail=-1")
-    assert "[pod/two/c] line 3\n" in prefixed and "[pod/two/d] from d\n" in prefixed
+    assert "[pod/two/c] line 3\n" in prefixed
+    assert "[pod/two/d] from d\n" in prefixed
     assert "container x is not valid for pod two" in kubectl.error("logs", "two", "-c", "x")
     assert f'pods "none" not found in namespace "{kubectl.namespace}"' in kubectl.error("logs", "none")
     previous = kubectl.error("logs", "two", "-c", "c", "--previous")
@@ -69,7 +70,8 @@ def test_exec_passes_input_output_and_exit_codes(kubectl: Kubectl) -> None:
     assert kubectl("exec", "one", "--", "cat", f"{account}namespace") == kubectl.namespace
     assert kubectl("exec", "one", "--", "cat", f"{account}token").count(".") == 2
     missing = kubectl.run("exec", "one", "--", "no-such-program")
-    assert missing.returncode != 0 and "no-such-program" in missing.stderr
+    assert missing.returncode != 0
+    assert "no-such-program" in missing.stderr
     assert 'pods "none" not found' in kubectl.error("exec", "none", "--", "true")
 
 
@@ -79,7 +81,9 @@ def test_a_terminal_is_a_shell_to_type_in(kubectl: Kubectl) -> None:
     assert program is not None
     ours, theirs = pty.openpty()
     command = [program, "--kubeconfig", str(kubectl.cluster.kubeconfig), "-n", kubectl.namespace]
-    process = subprocess.Popen([*command, "exec", "-it", "one", "--", "sh"], stdin=theirs, stdout=theirs, stderr=theirs)
+    process = subprocess.Popen(
+        [*command, "exec", "-it", "one", "--", "sh"], stdin=theirs, stdout=theirs, stderr=theirs
+    )
     os.close(theirs)
     try:
         _read_until(ours, b"# ")
@@ -128,7 +132,7 @@ def test_files_and_directories_are_copied_both_ways(kubectl: Kubectl) -> None:
     kubectl("cp", "one:/tmp/tree", str(here / "back"))
     assert (here / "back" / "a").read_bytes() == (here / "tree" / "a").read_bytes()
     assert (here / "back" / "sub" / "b").read_text() == "b\n"
-    assert "No such file or directory" in kubectl.run("cp", "one:/tmp/none", str(here / "none")).stderr
+    assert "/tmp/none: No such file or directory" in kubectl.run("cp", "one:/tmp/none", str(here / "none")).stdout
 
 
 def test_ports_are_forwarded_to_pods_deployments_and_services(kubectl: Kubectl) -> None:
@@ -143,7 +147,7 @@ def test_ports_are_forwarded_to_pods_deployments_and_services(kubectl: Kubectl) 
                 with urllib.request.urlopen(f"http://127.0.0.1:{local}/{path}", timeout=10) as answer:
                     seen = json.load(answer)
                 assert (seen["pod"], seen["path"]) == (pod, f"/{path}")
-            forward.until(lambda said: f"Handling connection for {local}\n" in said)
+            forward.until(lambda said, port=local: f"Handling connection for {port}\n" in said)
 
 
 def test_debug_adds_containers_copies_pods_and_visits_nodes(kubectl: Kubectl) -> None:

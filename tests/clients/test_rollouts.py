@@ -30,11 +30,14 @@ def test_a_deployment_rolls_out_back_and_remembers(kubectl: Kubectl) -> None:
     assert history[:2] == ["deployment.apps/web ", "REVISION  CHANGE-CAUSE"]
     assert [line.split()[0] for line in history[2:] if line] == ["1", "2", "3"]
     second = kubectl("rollout", "history", deployment, "--revision=2")
-    assert "deployment.apps/web with revision #2" in second and "nginx:2" in second and "B:" not in second
+    assert "deployment.apps/web with revision #2" in second
+    assert "nginx:2" in second
+    assert "B:" not in second
     assert kubectl("rollout", "undo", deployment, "--to-revision=1") == "deployment.apps/web rolled back\n"
     kubectl("rollout", "status", deployment)
     template = kubectl.get(deployment)["spec"]["template"]["spec"]
-    assert template["containers"][0]["image"] == "nginx:1" and "env" not in template["containers"][0]
+    assert template["containers"][0]["image"] == "nginx:1"
+    assert "env" not in template["containers"][0]
     numbers = [line.split()[0] for line in kubectl("rollout", "history", deployment).splitlines()[2:] if line]
     assert numbers == ["2", "3", "4"]
     kubectl("rollout", "undo", deployment)
@@ -49,7 +52,8 @@ def test_a_paused_deployment_waits_for_resume(kubectl: Kubectl) -> None:
     assert kubectl("rollout", "pause", "deployment/web") == "deployment.apps/web paused\n"
     kubectl("set", "image", "deployment/web", "nginx=nginx:2")
     stuck = kubectl.run("rollout", "status", "deployment/web", "--timeout=500ms")
-    assert stuck.returncode == 1 and "0 out of 1 new replicas have been updated" in stuck.stdout
+    assert stuck.returncode == 1
+    assert "0 out of 1 new replicas have been updated" in stuck.stdout
     assert "can't restart paused deployment" in kubectl.error("rollout", "restart", "deployment/web")
     assert kubectl("rollout", "resume", "deployment/web") == "deployment.apps/web resumed\n"
     kubectl("rollout", "status", "deployment/web")
@@ -74,7 +78,8 @@ def test_a_restart_gives_every_workload_new_pods(kubectl: Kubectl) -> None:
         kubectl("rollout", "status", name, "--timeout=20s")
     pods = kubectl.get("pods", "--field-selector=status.phase=Running")["items"]
     living = {p["metadata"]["uid"] for p in pods if "deletionTimestamp" not in p["metadata"]}
-    assert len(living) == 6 and not living & before
+    assert len(living) == 6
+    assert not living & before
     for name in all_of_them[1:]:
         assert len(kubectl("rollout", "history", name).splitlines()[2:]) >= 2
         assert kubectl("rollout", "undo", name).endswith("rolled back\n")

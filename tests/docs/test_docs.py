@@ -8,12 +8,15 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
+import kcore_runtime_fake.behaviour
 import pytest
+import yaml
 
 from kcore import cli, config, hookspecs
 from kcore.config import SLOTS, TABLES
@@ -28,7 +31,7 @@ DOCUMENTS = sorted(
     if ".tox" not in path.parts
 )
 PLUGIN_GUIDE = REPOSITORY / "docs" / "plugins.md"
-FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 ids = [str(path.relative_to(REPOSITORY)) for path in DOCUMENTS]
 
@@ -45,7 +48,7 @@ class Block:
 def blocks(document: Path, language: str) -> list[Block]:
     text = document.read_text()
     return [
-        Block(found[1], found[2], text.count("\n", 0, found.start(2)) + 1)
+        Block(found[1], textwrap.dedent(found[2]), text.count("\n", 0, found.start(2)) + 1)
         for found in FENCE.finditer(text)
         if found[1] == language
     ]
@@ -133,6 +136,25 @@ def test_configs_in_documents_are_good(document: Path) -> None:
                 plugins.choose(slot, tables[slot]["use"], tables[slot], f"{document.name}:{block.line}: {slot}")
             except ConfigError as e:
                 pytest.fail(str(e))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=ids)
+def test_yaml_in_documents_is_yaml(document: Path) -> None:
+    for block in blocks(document, "yaml"):
+        assert list(yaml.safe_load_all(block.text)), f"{document.name}:{block.line}"
+
+
+def test_every_annotation_of_fake_pods_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "operations.md").read_text()
+    assert kcore_runtime_fake.behaviour.__doc__ is not None
+    names = re.findall(r"^([a-z]+(?:-[a-z]+)*) {2,}\S", kcore_runtime_fake.behaviour.__doc__, re.MULTILINE)
+    assert len(names) > 10
+    assert [name for name in names if f"`kcore.dev/{name}`" not in text] == []
+
+
+def test_every_built_in_config_is_documented() -> None:
+    text = (REPOSITORY / "docs" / "operations.md").read_text()
+    assert [n for n in config.built_in_names() if "/" not in n and f"| `{n}` |" not in text] == []
 
 
 COMMANDS = [(d, b) for d in DOCUMENTS for b in (*blocks(d, "sh"), *blocks(d, "console"))]
