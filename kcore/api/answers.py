@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -16,6 +17,8 @@ from kcore.api.served import Served
 from kcore.http.messages import HeaderList, Request, Response
 from kcore.objects import Object
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # none of these may stand in a header
+_WARNING_CHARACTERS, _WARNING_CUT = 4096, 256
 
 def entry(served: Served, found: Entry, form: Form, *, status: int = 200, include: str = "") -> Response:
     """One object. JSON is served as it lies in the cache."""
@@ -179,9 +182,16 @@ def failure(error: errors.ApiError, request: Request) -> Response:
 
 
 def warning_headers(texts: list[str]) -> HeaderList:
-    """``Warning: 299 - "text"`` headers (RFC 7234), as clients print them."""
+    """``Warning: 299 - "text"`` headers (RFC 7234), as clients print them.
+
+    Like upstream no more than 4,096 characters of them: beyond that each is cut to 256 and the last ones are left out,
+    for clients refuse an answer with more of a header than they expect.
+    """
+    if sum(map(len, texts)) > _WARNING_CHARACTERS:
+        fitting = _WARNING_CHARACTERS // _WARNING_CUT
+        texts = [text[:_WARNING_CUT] for text in texts[:fitting]]
     out: HeaderList = []
     for text in texts:
-        safe = text.replace("\\", "\\\\").replace('"', '\\"').replace("\r", " ").replace("\n", " ")
-        out.append((b"warning", f'299 - "{safe}"'.encode()))
+        safe = _CONTROL.sub(" ", text).replace("\\", "\\\\").replace('"', '\\"')
+        out.append((b"warning", f'299 - "{safe}"'.encode("utf-8", "replace")))
     return out

@@ -24,6 +24,7 @@ from kcore.errors import Compacted, FutureRevision
 from kcore.http.messages import Request
 
 _CHUNK = 500  # keys read at a time when a selector picks from a page of the store
+_DIGITS = 1000  # of a number; int() refuses text of thousands
 _TOKEN_VERSION = "meta.k8s.io/v1"
 _EXPIRED_TOKEN = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -212,10 +213,13 @@ def version_number(text: str) -> int:
     """A resourceVersion of a query; 0 for none. Raises BadRequest."""
     if not text or text == "0":
         return 0
-    if not text.isdecimal():
+    why = "" if text.isdecimal() and text.isascii() else "invalid syntax"
+    if not why and (len(text) > _DIGITS or int(text) >= 2**64):
+        why = "value out of range"
+    if why:
         raise errors.BadRequest(
             f'invalid resource version: resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing '
-            f'"{text}": invalid syntax'
+            f'"{text}": {why}'
         )
     return int(text)
 
@@ -250,13 +254,13 @@ def _read_token(token: str) -> tuple[int, str]:
         raise errors.BadRequest(f"{invalid}: illegal base64 data at input byte 0") from None
     try:
         data = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         first = raw[:1].decode("latin-1")
         raise errors.BadRequest(f"{invalid}: invalid character '{first}' looking for beginning of value") from None
     version = data.get("v", "") if isinstance(data, dict) else ""
     if version != _TOKEN_VERSION:
         raise errors.BadRequest(f"{invalid}: server does not recognize this encoded version {version}")
     start, revision = data.get("start"), data.get("rv")
-    if not isinstance(start, str) or not start or not isinstance(revision, int) or ".." in start.split("/"):
+    if not isinstance(start, str) or not start or type(revision) is not int or ".." in start.split("/"):
         raise errors.BadRequest(f"{invalid}: incorrect encoded start resourceVersion")
     return revision, start

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
 
 from kcore import errors
-from kcore.api import fields
+from kcore.api import fields, typed
 from kcore.api.auth import User
+from kcore.api.schema import Schema
 from kcore.errors import Cause
 from kcore.http.messages import Request
 
 _FIELD_VALIDATION = ("", "Ignore", "Strict", "Warn")
 _POLICIES = ("Foreground", "Background", "Orphan")
 APPLY = "application/apply-patch+yaml"
+_INTEGER = re.compile(r"[-+]?[0-9]+").fullmatch  # what strconv takes: int() would take "1_000", " 1" and other scripts
+_DIGITS = 1000
+_STRING = Schema("string")
+_DELETE_OPTIONS = Schema(
+    "object",
+    name="io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
+    properties={
+        "dryRun": Schema("array", items=_STRING),
+        "gracePeriodSeconds": Schema("integer", "int64"),
+        "orphanDependents": Schema("boolean"),
+        "preconditions": Schema(
+            "object",
+            name="io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions",
+            properties={"resourceVersion": _STRING, "uid": _STRING},
+        ),
+        "propagationPolicy": _STRING,
+    },
+)
 
 
 @attrs.define
@@ -92,6 +112,9 @@ def delete_options(request: Request, body: dict[str, Any] | None) -> DeleteOptio
     """A DELETE's options: the body if there is one, else the query string. Raises Invalid or BadRequest."""
     source: dict[str, Any]
     if body is not None:
+        why = typed.problem(body, _DELETE_OPTIONS)
+        if why:
+            raise errors.BadRequest(why)
         source = body
     else:
         params = request.params
@@ -158,7 +181,9 @@ def default_manager(request: Request) -> str:
 
 def integer(text: str) -> int:
     """An int64 of a query string. Raises BadRequest as strconv puts it."""
-    try:
-        return int(text)
-    except ValueError:
-        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax') from None
+    if not _INTEGER(text):
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+    number = int(text) if len(text) < _DIGITS else 2**63  # int() refuses text of thousands of digits
+    if not -(2**63) <= number < 2**63:
+        raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": value out of range')
+    return number

@@ -152,7 +152,11 @@ def _configuration(served: Served, patch: Patch, name: str, namespace: str, call
     if said != (kind.api_version, kind.kind):
         group, _, version = said[0].rpartition("/")
         raise errors.BadRequest(f"invalid object type: {group}/{version}, Kind={said[1]}")
-    meta = applied.setdefault("metadata", {})
+    if applied.get("metadata") is None:
+        applied["metadata"] = {}
+    meta = applied["metadata"]
+    if type(meta) is not dict:
+        validation.decode_check(applied, kind.schema, kind.kind)
     if meta.get("managedFields"):
         raise errors.BadRequest("metadata.managedFields must be nil")
     if meta.get("name", name) != name:

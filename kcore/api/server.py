@@ -136,6 +136,8 @@ class ApiServer:
             response = await self._handle(request, info, user)
         except errors.ApiError as error:
             response = answers.failure(error, request)
+        except RecursionError:  # nothing here recurses but on what the client sent
+            response = answers.failure(errors.BadRequest("exceeded max depth"), request)
         except Exception as error:
             self.log.exception("%s %s failed", request.method, request.path)
             response = answers.failure(_internal(error), request)

@@ -1,6 +1,6 @@
 """Delegated authentication and authorization: a component's own port asks the API who somebody is and what they may.
 
-What the kubelet, the scheduler and the controller manager do upstream (``--authentication-kubeconfig``): a token is sent
+What the kubelet, the scheduler and the controller manager do upstream (``--authentication-kubeconfig``): a token goes
 to the API as a TokenReview, the request as a SubjectAccessReview. Answers are remembered for a while.
 """
 
@@ -31,7 +31,8 @@ class Delegation:
     async def review(self, token: str, attributes: dict[str, Any], key: str) -> int:
         """200, 401 or 403 for the bearer of `token`.
 
-        `attributes` holds a SubjectAccessReviewSpec's ``resourceAttributes`` or ``nonResourceAttributes``; `key` tells apart what is asked for.
+        `attributes` holds a SubjectAccessReviewSpec's ``resourceAttributes`` or ``nonResourceAttributes``; `key` tells
+        apart what is asked for.
         """
         known = self._known.get((token, key))
         if known is not None and known[0] > trio.current_time():

@@ -148,9 +148,12 @@ class Connection:
             lower = getattr(self._stream, "lower", self._stream)
             if self._stream is lower and isinstance(lower, trio.abc.HalfCloseableStream):
                 await lower.send_eof()
-            for _ in range(64):
-                if not await self._stream.receive_some(READ):
+            left = self._limits.body_bytes + self._limits.header_bytes
+            while left > 0:
+                data = await self._stream.receive_some(READ)
+                if not data:
                     return
+                left -= len(data)
 
     # --- answering ---
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _MAX_NODES = 400_000  # nodes of a document, aliases expanded
 _MAX_EXPANSION = 100_000  # of them, those that only aliases made
 _MAX_DEPTH = 500
+_MAX_DIGITS = 100  # an integer of 64 bits has fewer in any base
 
 _BOOL = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"), True),
@@ -79,6 +80,8 @@ def _documents(body: bytes) -> Iterator[Object]:
             value = _Build().value(node, 0)
         except _Problem as e:
             raise BadRequest(f"yaml: {e}") from None
+        except RecursionError:
+            raise BadRequest(f"yaml: exceeded max depth of {_MAX_DEPTH}") from None
         yield as_object(value)
 
 
@@ -238,8 +241,9 @@ def resolve(text: str) -> Any:
     if first in "0123456789+-.":
         plain = text.replace("_", "")
         if _INT.fullmatch(plain):
-            number = _integer(plain)
-            return number if -(2**63) <= number < 2**64 else float(number)
+            number = _integer(plain) if len(plain) <= _MAX_DIGITS else 2**64
+            if -(2**63) <= number < 2**64:
+                return number
         if _FLOAT.fullmatch(plain):
             real = float(plain)
             if math.isinf(real):

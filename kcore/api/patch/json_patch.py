@@ -10,8 +10,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
+from kcore.api.codec import json
 from kcore.api.patch import malformed, rejected
 from kcore.errors import RequestEntityTooLarge
 
@@ -170,11 +169,11 @@ def _move(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[in
 
 
 def _copy(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
-    value = copy.deepcopy(_get(doc, _from(operation)))
-    budget[0] -= len(msgspec.json.encode(value))
+    encoded = json.encode(_get(doc, _from(operation)))
+    budget[0] -= len(encoded)
     if budget[0] < 0:
         raise _Miss
-    return _put(doc, parts, value)
+    return _put(doc, parts, json.loads(encoded))
 
 
 def _test(doc: Any, parts: list[str], operation: dict[str, Any], budget: list[int]) -> Any:
