@@ -35,9 +35,7 @@ def load(
     began = time.monotonic()
 
     def ask() -> None:
-        connection = http.client.HTTPConnection(
-            host, port, timeout=10, source_address=(source, 0) if source else None
-        )
+        connection = http.client.HTTPConnection(host, port, timeout=10, source_address=(source, 0) if source else None)
         try:
             connection.request("GET", "/")
             answer = connection.getresponse()
