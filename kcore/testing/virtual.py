@@ -1,9 +1,9 @@
 """A whole cluster inside the test, on the virtual clock: hours of cluster life in seconds.
 
-    async def test_...(autojump_clock, tmp_path):
-        async with virtual_cluster(tmp_path) as cluster:
-            await cluster.client.create(DEPLOYMENTS, ...)
-            await trio.sleep(600)
+async def test_...(autojump_clock, tmp_path):
+    async with virtual_cluster(tmp_path) as cluster:
+        await cluster.client.create(DEPLOYMENTS, ...)
+        await trio.sleep(600)
 """
 
 from __future__ import annotations

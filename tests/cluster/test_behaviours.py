@@ -64,8 +64,8 @@ async def test_a_crash_loop_backs_off_and_is_counted(cluster: VirtualCluster, au
 
 
 async def test_exit_codes_of_a_job_are_counted(cluster: VirtualCluster, autojump_clock: MockClock) -> None:
-    for name, annotations in (("good", {"run-time": "5s"}), ("bad", {"run-time": "5s", "exit-code": "3"})):
-        pod = template(name, annotations)
+    for name, how in (("good", {"run-time": "5s"}), ("bad", {"run-time": "5s", "exit-code": "3"})):
+        pod = template(name, how)
         pod["spec"]["restartPolicy"] = "Never"
         spec = {"template": pod, "backoffLimit": 2, "completions": 2 if name == "good" else 1}
         await cluster.client.create(JOBS, {"metadata": {"name": name, "namespace": "default"}, "spec": spec})
@@ -138,7 +138,9 @@ async def test_a_liveness_probe_restarts_a_pod_that_went_bad(
     assert "Killing" in reasons
 
 
-async def test_a_tcp_probe_finds_ports_open_that_are_declared_or_only_probed(cluster: VirtualCluster, autojump_clock: MockClock) -> None:
+async def test_a_tcp_probe_finds_ports_open_that_are_declared_or_only_probed(
+    cluster: VirtualCluster, autojump_clock: MockClock
+) -> None:
     await create_pod(cluster, "open", {}, readinessProbe={"tcpSocket": {"port": 8080}})
     await create_pod(cluster, "probed", {}, readinessProbe={"tcpSocket": {"port": 8081}})
     await trio.sleep(30)

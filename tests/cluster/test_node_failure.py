@@ -17,7 +17,7 @@ from kcore.testing.virtual import VirtualCluster, virtual_cluster
 from kcore.testing.waiting import poll
 
 GRACE, TOLERATION = 40.0, 300.0
-"""node-monitor-grace-period, and the toleration of every pod for a node that is not ready (DefaultTolerationSeconds)."""
+"""node-monitor-grace-period, and every pod's toleration of a node that is not ready (DefaultTolerationSeconds)."""
 MONITOR, HEARTBEAT = 5.0, 10.0
 
 
@@ -41,9 +41,7 @@ async def ready_pods(cluster: VirtualCluster, app: str) -> dict[str, str]:
     """Nodes by pod, of pods that are Ready and stay."""
     pods = await cluster.all(PODS, labels=f"app={app}")
     return {
-        meta.name(p): p["spec"]["nodeName"]
-        for p in pods
-        if not meta.deleting(p) and _condition(p, "Ready") == "True"
+        meta.name(p): p["spec"]["nodeName"] for p in pods if not meta.deleting(p) and _condition(p, "Ready") == "True"
     }
 
 
@@ -76,7 +74,9 @@ async def fail(cluster: VirtualCluster, name: str) -> None:
     assert GRACE - HEARTBEAT <= took <= GRACE + MONITOR + 1
 
 
-async def test_a_dead_node_is_noticed_and_its_pods_are_replaced_elsewhere(cluster: VirtualCluster, autojump_clock: MockClock) -> None:
+async def test_a_dead_node_is_noticed_and_its_pods_are_replaced_elsewhere(
+    cluster: VirtualCluster, autojump_clock: MockClock
+) -> None:
     await cluster.client.create(DEPLOYMENTS, workload("web", 6))
     before = await running_on_three(cluster, "web", 6)
     await fail(cluster, "node-2")
