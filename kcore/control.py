@@ -6,6 +6,7 @@ connection, one JSON answer: ``{"command": "swap", ...}`` -> ``{"ok": ...}`` or 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,6 +17,8 @@ import msgspec
 import trio
 
 from kcore.errors import KcoreError, UserError
+
+log = logging.getLogger("kcore.control")
 
 NAME = "control.sock"
 LIMIT = 1 << 20
@@ -88,6 +91,9 @@ async def _run(line: bytes, commands: Mapping[str, Command]) -> dict[str, Any]:
         return {"error": f"{name}: {e} is missing"}
     except (TypeError, ValueError, AttributeError) as e:  # an argument of the wrong type
         return {"error": f"{name}: {e}"}
+    except Exception as e:  # a mistake in a command, or in a part that it asks, must not end the cluster
+        log.exception("a command failed")
+        return {"error": f"{type(e).__name__}: {e}"}
 
 
 def ask(data_dir: Path, command: str, *, timeout: float = 30.0, **arguments: Any) -> Any:

@@ -23,6 +23,7 @@ from kcore.api import layout
 from kcore.objects import Object
 
 RING = 4096  # events kept for watches that start in the past
+_RECENT = 256  # of these, the ones that most watches may still want in decoded form
 BUFFER = 4096  # events a watcher may be behind; one burst of a big Deployment must fit
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
@@ -114,6 +115,7 @@ class Watcher:
         self._lot = trio.lowlevel.ParkingLot()
         self._woken = False
         self.closed = False  # cut off: it fell behind, or the cache starts again
+        self.ended = False  # no change will come any more
 
     def push(self, change: Change) -> None:
         if len(self._buffer) >= self._limit:
@@ -134,14 +136,19 @@ class Watcher:
         self._cache.unwatch(self)
         self._lot.unpark_all()
 
+    def end(self) -> None:
+        """Nothing follows what is in the buffer: the API closes."""
+        self.ended = True
+        self._lot.unpark_all()
+
     def wake(self) -> None:
         """Let `next` return though nothing has happened."""
         self._woken = True
         self._lot.unpark()
 
     async def next(self) -> list[Change]:
-        """What has happened since the last call. An empty list: cut off, or woken."""
-        while not self._buffer and not self.closed and not self._woken:
+        """What has happened since the last call. An empty list: cut off, ended, or woken."""
+        while not (self._buffer or self.closed or self.ended or self._woken):
             await self._lot.park()
         self._woken = False
         batch = list(self._buffer)
@@ -189,6 +196,8 @@ class Cache:
         if len(self.ring) == RING:
             self.since = self.ring[0].revision
         self.ring.append(change)
+        if len(self.ring) > _RECENT and (superseded := self.ring[-_RECENT].old) is not None:
+            superseded.forms.clear()  # a decoded object takes five times the memory of its bytes
         self._deliver(change)
 
     def reset(self, revision: int) -> None:
@@ -203,6 +212,12 @@ class Cache:
         self._by_label = None
         self._by_field.clear()
         self.since = self.changed = revision
+
+    def end(self) -> None:
+        """No change will come any more: all watches are over."""
+        for group in self._watchers.values():
+            for watcher in group:
+                watcher.end()
 
     @staticmethod
     def _entry(path: str, value: bytes, revision: int) -> Entry:

@@ -38,4 +38,4 @@ def update_causes(served: Served, new: Object, old: Object, subresource: str) ->
 def refuse(served: Served, name: str, causes: list[Cause]) -> None:
     """Raises Invalid with all of them."""
     if causes:
-        raise errors.invalid(served.kind.kind, name, causes, served.kind.group)
+        raise errors.invalid(served.kind.kind, name, causes, served.stored.group)  # an Event is the core group's

@@ -44,6 +44,9 @@ async def delete(
             caller.dry_run,
         )
         await storage.validate(request, await storage.admit(request))
+        strategy = served.kind.strategy
+        if strategy.orphans_by_default and strategy.orphan_warning and not options.propagation:
+            caller.warn(strategy.orphan_warning)
         for text in request.warnings:
             caller.warn(text)
         try:

@@ -13,7 +13,7 @@ import trio
 
 from kcore.api import layout
 from kcore.api.cache import Cache, Watcher
-from kcore.errors import Compacted
+from kcore.errors import Compacted, ServiceUnavailable
 from kcore.store import Event, Store
 
 
@@ -50,6 +50,7 @@ class Feed:
         self._caches: dict[str, Cache] = {}
         self._progress = trio.Event()
         self._waiting = 0
+        self._closed = False
 
     def cache(self, prefix: str) -> Cache:
         """The cache of a store prefix; it may exist before any kind uses it."""
@@ -63,9 +64,14 @@ class Feed:
         return self._caches
 
     async def caught_up(self, revision: int | None = None) -> int:
-        """Wait until the caches are at the store's revision (or at `revision`); return the caches' revision."""
+        """Wait until the caches are at the store's revision (or at `revision`); return the caches' revision.
+
+        Raises ServiceUnavailable when the feed has ended.
+        """
         target = self.store.revision if revision is None else revision
         while self.revision < target:
+            if self._closed:
+                raise ServiceUnavailable("the API server is shutting down")
             self._waiting += 1
             try:
                 await self._progress.wait()
@@ -78,6 +84,13 @@ class Feed:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.alarms.run)
             await self._run()
+
+    def close(self) -> None:
+        """The feed has ended: so do all watches, and whoever waits for news is told that there will be none."""
+        self._closed = True
+        for cache in self._caches.values():
+            cache.end()
+        self._progress.set()
 
     async def _run(self) -> None:
         while True:

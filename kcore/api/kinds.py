@@ -41,6 +41,7 @@ class Strategy:
     graceful_seconds: int | None = None  # DELETE's default grace period; None: the kind is deleted at once
     returns_deleted: bool = False  # DELETE answers with the object that was deleted, not with a Status
     orphans_by_default: bool = False  # a DELETE without propagationPolicy leaves dependents alone
+    orphan_warning: str = ""  # what such a DELETE is warned of
 
     def default(self, obj: Object) -> None:
         """Fill in what upstream's defaulting fills in (idempotent)."""

@@ -101,6 +101,7 @@ class ApiServer:
                 task_status.started()
         finally:
             self._closing = True
+            self.feed.close()
 
     def client(self, user: User) -> Client:
         """The API in this process, as `user`."""

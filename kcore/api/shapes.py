@@ -216,7 +216,7 @@ def root(schema: Schema) -> Shape:
     known = struct(message, schema) if message else None
     if known is not None:
         return known
-    return _ANY if schema.preserve_unknown and not schema.properties else custom(schema)
+    return custom(schema)
 
 
 def zero(shape: Shape) -> Any:

@@ -69,7 +69,7 @@ class Subresources:
         if handler is not None:
             return await self._call(handler, request, served, info, user)
         if "create" in declared.verbs or name == "log":
-            await self._server.storage.get(served, info.namespace, info.name.partition(":")[0])
+            await self._server.storage.get(served, info.namespace, _object_name(info))
         verbs = self._server.verbs
         if name == "scale" and kind.scale is not None:
             return await self._server.scale.answer(request, served, info, user)
@@ -109,7 +109,7 @@ class Subresources:
             dry_run = caller.dry_run
             body = self._body(request, served, info, caller)
         if info.subresource in _CONNECT or (info.subresource == "log" and info.verb == "get"):
-            await self._server.storage.get(served, info.namespace, info.name)
+            await self._server.storage.get(served, info.namespace, _object_name(info))
             if info.subresource in _CONNECT:
                 await self._connect(served, info, user)
         call = Call(
@@ -158,3 +158,9 @@ class Subresources:
         )
         storage = self._server.storage
         await storage.validate(request, await storage.admit(request))
+
+
+def _object_name(info: RequestInfo) -> str:
+    """The object that a path names: a proxy's may say ``NAME:PORT`` or ``SCHEME:NAME:PORT``."""
+    parts = info.name.split(":")
+    return parts[-2] if info.subresource == "proxy" and len(parts) > 1 else info.name

@@ -173,7 +173,9 @@ class Verbs:
         page = await listing.page(self._feed, served, info.namespace, parsed)
         caller = Caller(user)
         await self.delete_entries(served, page.entries, wanted, caller)
-        return answers.page(served, page, form, include=_include(request, form))
+        response = answers.page(served, page, form, include=_include(request, form))
+        response.headers += answers.warning_headers(caller.warnings)
+        return response
 
     async def delete_entries(
         self, served: Served, entries: Sequence[Entry], wanted: options.DeleteOptions, caller: Caller

@@ -67,7 +67,7 @@ class Watch:
         feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
 
     async def next(self) -> list[Item] | None:
-        """The next events, at least one; None when the watch's time is over. Raises Gone when cut off."""
+        """The next events, at least one; None when the watch's time is over, or the API's. Raises Gone when cut off."""
         if self._initial:
             items, self._initial = self._initial, []
             return items
@@ -81,7 +81,7 @@ class Watch:
                     return items
                 continue
             now = trio.current_time()
-            if now >= self._deadline:
+            if now >= self._deadline or self._watcher.ended:
                 return None
             if now >= self._bookmark_at:
                 self._bookmark_at = now + BOOKMARK_SECONDS

@@ -143,11 +143,11 @@ class Channels:
         gone()
 
     def _split(self, message: bytes | str) -> tuple[int, bytes]:
+        if isinstance(message, str) and not self._base64:
+            message = message.encode()  # the Python client sends text as text; the channel is a number all the same
         if isinstance(message, str):
             if not message:
                 return -1, b""
-            if not self._base64:
-                return _digit(message[0]), message[1:].encode()
             try:
                 return _digit(message[0]), base64.b64decode(message[1:], validate=True)
             except (binascii.Error, ValueError):

@@ -184,7 +184,7 @@ class RequestParser:
             raise Refused(400, "unsupported transfer encoding")
         length = headers.get("content-length")
         if length is not None and int(length) > self._limits.body_bytes:
-            raise Refused(413, f"limit is {self._limits.body_bytes} bytes")
+            raise Refused(413, f"Request entity too large: limit is {self._limits.body_bytes}")
         if "expect" in headers and headers["expect"].lower() == "100-continue" and (length or coding):
             self.wants_continue = True
 
@@ -192,7 +192,7 @@ class RequestParser:
         self.wants_continue = False
         self._body_size += len(piece)
         if self._body_size > self._limits.body_bytes:
-            raise Refused(413, f"limit is {self._limits.body_bytes} bytes")
+            raise Refused(413, f"Request entity too large: limit is {self._limits.body_bytes}")
         self._body.append(piece)
 
     def on_message_complete(self) -> None:

@@ -221,7 +221,11 @@ class _Token:
     RENEW = 0.8  # of its life
 
     def __init__(self, source: VolumeSource, spec: Object) -> None:
-        self._source, self._spec = source, spec
+        # the token outlives the version of the pod that it was first read for: take what it needs of it
+        m = source.pod["metadata"]
+        self._client, self._namespace, self._spec = source.client, source.namespace, spec
+        self._pod = {"kind": "Pod", "apiVersion": "v1", "name": m["name"], "uid": m["uid"]}
+        self._account: str = source.pod["spec"].get("serviceAccountName") or "default"
         self._token = b""
         self._renew_at = -1.0
         self._lock = trio.Lock()
@@ -233,22 +237,15 @@ class _Token:
         return self._token
 
     async def _request(self) -> None:
-        pod = self._source.pod
         seconds = int(self._spec.get("expirationSeconds") or 3600)
         spec: Object = {
             "audiences": [self._spec["audience"]] if self._spec.get("audience") else [],
             "expirationSeconds": seconds,
-            "boundObjectRef": {
-                "kind": "Pod",
-                "apiVersion": "v1",
-                "name": pod["metadata"]["name"],
-                "uid": pod["metadata"]["uid"],
-            },
+            "boundObjectRef": self._pod,
         }
         request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
-        account = pod["spec"].get("serviceAccountName") or "default"
-        answer = await self._source.client.create(
-            SERVICEACCOUNTS, request, self._source.namespace, name=account, subresource="token"
+        answer = await self._client.create(
+            SERVICEACCOUNTS, request, self._namespace, name=self._account, subresource="token"
         )
         self._token = answer["status"]["token"].encode()
         self._renew_at = trio.current_time() + seconds * self.RENEW

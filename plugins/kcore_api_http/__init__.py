@@ -18,7 +18,9 @@ ADMISSION = (
     "NamespaceLifecycle",
     "LimitRanger",
     "ServiceAccount",
+    "NodeRestriction",
     "TaintNodesByCondition",
+    "PodSecurity",
     "Priority",
     "DefaultTolerationSeconds",
     "DefaultStorageClass",
@@ -28,8 +30,9 @@ ADMISSION = (
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
     "RBACEscalation",
+    "ResourceQuota",
 )
-"""Upstream's default plugins that are here, in upstream's order."""
+"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction), in upstream's order."""
 
 
 @attrs.frozen

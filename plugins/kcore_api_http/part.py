@@ -20,9 +20,8 @@ from kcore.pki import Pki
 from kcore.registry import Context
 
 if TYPE_CHECKING:
-    from kcore.api.server import ApiServer
-
     from kcore.api.kinds import KindTable
+    from kcore.api.server import ApiServer
     from kcore.client import Client
     from kcore_api_http import Config
 

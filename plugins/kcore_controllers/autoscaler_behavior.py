@@ -48,6 +48,8 @@ def limit(
     """The size that the behaviour allows on the way to `wanted`, and the conditions AbleToScale and ScalingLimited."""
     behavior = hpa["spec"].get("behavior") or {}
     up, down = {**_UP, **(behavior.get("scaleUp") or {})}, {**_DOWN, **(behavior.get("scaleDown") or {})}
+    if not history.recommended:  # what it was before anybody looked counts as recommended, so nothing is hurried
+        history.recommended.append((now, present))
     history.recommended.append((now, wanted))
     while history.recommended[0][0] < now - KEPT:
         history.recommended.popleft()
@@ -62,13 +64,13 @@ def limit(
     lowest, highest = hpa["spec"].get("minReplicas", 1), hpa["spec"]["maxReplicas"]
     size = stable
     if stable > present:
-        ceiling = _allowed(up, history.ups, present, now, 1)
+        ceiling = _allowed(up, history, present, now, 1)
         size = min(stable, ceiling, highest)
         reason = "ScaleUpLimit" if ceiling < min(stable, highest) else "TooManyReplicas"
         text = "the desired replica count is increasing faster than the maximum scale rate"
         text = text if reason == "ScaleUpLimit" else "the desired replica count is more than the maximum replica count"
     else:
-        floor = _allowed(down, history.downs, present, now, -1)
+        floor = _allowed(down, history, present, now, -1)
         size = max(stable, floor, lowest)
         reason = "ScaleDownLimit" if floor > max(stable, lowest) else "TooFewReplicas"
         text = "the desired replica count is decreasing faster than the maximum scale rate"
@@ -86,21 +88,23 @@ def limit(
 def _stabilize(history: History, present: int, now: float, up: Object, down: Object) -> int:
     """Not above the lowest recommendation of the window when growing, not below the highest when shrinking."""
     wanted = history.recommended[-1][1]
-    lowest = min(n for at, n in history.recommended if at >= now - up["stabilizationWindowSeconds"])
-    highest = max(n for at, n in history.recommended if at >= now - down["stabilizationWindowSeconds"])
+    since_up, since_down = now - up["stabilizationWindowSeconds"], now - down["stabilizationWindowSeconds"]
+    lowest = min((n for at, n in history.recommended if at > since_up), default=wanted)
+    highest = max((n for at, n in history.recommended if at > since_down), default=wanted)
     if wanted > present:
         return max(min(lowest, wanted), present)
     return min(max(highest, wanted), present)
 
 
-def _allowed(rules: Object, done: deque[tuple[float, int]], present: int, now: float, sign: int) -> int:
-    """The farthest size that the policies allow now."""
+def _allowed(rules: Object, history: History, present: int, now: float, sign: int) -> int:
+    """The farthest size that the policies allow now; `present` when they are used up."""
     if rules["selectPolicy"] == "Disabled":
         return present
     bounds: list[int] = []
     for policy in rules["policies"]:
-        recent = sum(n for at, n in done if at > now - policy["periodSeconds"])
-        start = present - sign * recent
+        begin = now - policy["periodSeconds"]
+        start = present - sum(n for at, n in history.ups if at > begin)
+        start += sum(n for at, n in history.downs if at > begin)
         if policy["type"] == "Pods":
             bounds.append(start + sign * int(policy["value"]))
         elif sign > 0:
@@ -108,4 +112,5 @@ def _allowed(rules: Object, done: deque[tuple[float, int]], present: int, now: f
         else:
             bounds.append(int(start * (1 - policy["value"] / 100)))
     most = (rules["selectPolicy"] == "Max") == (sign > 0)
-    return max(bounds) if most else min(bounds)
+    bound = max(bounds) if most else min(bounds)
+    return max(bound, present) if sign > 0 else min(bound, present)

@@ -94,7 +94,7 @@ class VolumeConfig:
             "rancher.io/local-path",
         )
     )
-    """Other provisioners whose volumes are made too: directories on a node, which manifests for small clusters name."""
+    """Other provisioners whose volumes are made too: those that manifests for small clusters name."""
     binding_mode: str = attrs.field(
         default="WaitForFirstConsumer", validator=attrs.validators.in_(("WaitForFirstConsumer", "Immediate"))
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 
 import attrs
 
@@ -20,6 +20,7 @@ _MONTHS = {
     for i, m in enumerate(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
 }
 _DAYS = {d: i for i, d in enumerate(["sun", "mon", "tue", "wed", "thu", "fri", "sat"])}
+_ANY = ("*", "?", "*/1", "?/1")
 _UNITS = {"h": 3600, "m": 60, "s": 1}
 _SEARCH_YEARS = 5  # a schedule that never comes (31 February) is given up after so many
 
@@ -37,20 +38,23 @@ class Schedule:
     """Seconds, for ``@every 1h``."""
 
     def next(self, after: datetime) -> datetime | None:
-        """The first time after `after` (both in the same zone)."""
+        """The first time after `after` (both in the same zone).
+
+        Where clocks go back an hour is lived through twice; times that they skip do not come.
+        """
         if self.every:
-            return after + timedelta(seconds=self.every)
-        at = after.replace(second=0, microsecond=0) + timedelta(minutes=1)
+            return _later(after, timedelta(seconds=self.every))
+        at = _later(after.replace(second=0, microsecond=0), timedelta(minutes=1))
         end = after.year + _SEARCH_YEARS
         while at.year <= end:
             if at.month not in self.months:
-                at = (at.replace(day=1, hour=0, minute=0) + timedelta(days=32)).replace(day=1)
+                at = (at.replace(day=1, hour=0, minute=0, fold=0) + timedelta(days=32)).replace(day=1)
             elif not self._day_matches(at):
-                at = at.replace(hour=0, minute=0) + timedelta(days=1)
+                at = at.replace(hour=0, minute=0, fold=0) + timedelta(days=1)
             elif at.hour not in self.hours:
-                at = at.replace(minute=0) + timedelta(hours=1)
-            elif at.minute not in self.minutes:
-                at += timedelta(minutes=1)
+                at = _later(at.replace(minute=0), timedelta(hours=1))
+            elif at.minute not in self.minutes or not _exists(at):
+                at = _later(at, timedelta(minutes=1))
             else:
                 return at
         return None
@@ -58,6 +62,17 @@ class Schedule:
     def _day_matches(self, at: datetime) -> bool:
         day, weekday = at.day in self.days, at.isoweekday() % 7 in self.weekdays
         return (day and weekday) if self.any_day else (day or weekday)
+
+
+def _later(at: datetime, time: timedelta) -> datetime:
+    """So much real time later: the sum of Python's own is one of wall clocks."""
+    return at + time if at.tzinfo in (None, UTC) else (at.astimezone(UTC) + time).astimezone(at.tzinfo)
+
+
+def _exists(at: datetime) -> bool:
+    """False for a time that clocks skip."""
+    back = at.astimezone(UTC).astimezone(at.tzinfo)
+    return back.replace(tzinfo=None, fold=0) == at.replace(tzinfo=None, fold=0)
 
 
 def parse(text: str) -> Schedule:
@@ -74,7 +89,7 @@ def parse(text: str) -> Schedule:
         _field(fields[2], 1, 31),
         _field(fields[3], 1, 12, _MONTHS),
         frozenset(d % 7 for d in _field(fields[4], 0, 7, _DAYS)),
-        fields[2][0] in "*?" or fields[4][0] in "*?",
+        any(part in _ANY for field in (fields[2], fields[4]) for part in field.split(",")),
     )
 
 
@@ -117,7 +132,6 @@ def _number(text: str, names: dict[str, int] | None) -> int:
 
 def zone(name: str | None) -> tzinfo:
     """A CronJob's timeZone; UTC without one. Raises KeyError (ZoneInfoNotFoundError) or ValueError."""
-    from datetime import UTC
     from zoneinfo import ZoneInfo
 
     return ZoneInfo(name) if name else UTC

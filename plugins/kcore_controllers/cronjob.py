@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections import deque
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from itertools import islice
 
 from kcore import clock
 from kcore.controller import ControllerContext, owners
@@ -14,6 +17,7 @@ from kcore_controllers import cron
 from kcore_controllers.job_status import finished
 
 MISSED_MAX = 100  # more missed times than this, and people are warned
+_SPANS = (3600.0, 86400.0, 31 * 86400.0, 366 * 86400.0, float("inf"))  # seconds to look back, while nothing is found
 SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
 
 
@@ -70,7 +74,7 @@ class CronJobController(Reconciler):
             self.recorder.event(c, "Warning", "UnparseableSchedule", f"unparseable schedule: {error}")
             return None
         now = clock.now()
-        due, missed = self._due(c, schedule, zone, now)
+        due, missed = self.due(c, schedule, zone, now)
         upcoming = schedule.next(datetime.fromtimestamp(now, zone))
         wait = None if upcoming is None else max(upcoming.timestamp() - now, 0.0) + 0.1
         if missed > MISSED_MAX:
@@ -106,19 +110,21 @@ class CronJobController(Reconciler):
         return wait
 
     @staticmethod
-    def _due(c: Object, schedule: cron.Schedule, zone: object, now: float) -> tuple[float | None, int]:
-        """(the latest time that has come and has not been served, how many there were)."""
+    def due(c: Object, schedule: cron.Schedule, zone: tzinfo, now: float) -> tuple[float | None, int]:
+        """(the latest time that has come and has not been served, how many there were: up to 101)."""
         last = (c.get("status") or {}).get("lastScheduleTime") or c["metadata"]["creationTimestamp"]
         since = clock.parse(last)
         deadline = c["spec"].get("startingDeadlineSeconds")
         if deadline is not None:
             since = max(since, now - deadline)
-        at, count = None, 0
-        moment = schedule.next(datetime.fromtimestamp(since, zone))  # type: ignore[arg-type]  # a tzinfo
-        while moment is not None and moment.timestamp() <= now:
-            at, count = moment.timestamp(), count + 1
-            moment = schedule.next(moment)
-        return at, count
+        count = sum(1 for _ in islice(_times(schedule, zone, since, now), MISSED_MAX + 1))
+        # the latest is looked for backwards: after a year of standstill there may be half a million of them
+        for span in _SPANS:
+            start = max(since, now - span)
+            latest = deque(_times(schedule, zone, start, now), maxlen=1)
+            if latest or start == since:
+                return (latest[0] if latest else None), count
+        return None, count
 
     async def _start(self, c: Object, due: float, status: Object) -> None:
         template = c["spec"]["jobTemplate"]
@@ -157,6 +163,14 @@ class CronJobController(Reconciler):
             self.recorder.event(c, "Normal", "SuccessfulDelete", f"Deleted job {meta.name(j)}")
         except NotFound:
             pass
+
+
+def _times(schedule: cron.Schedule, zone: tzinfo, since: float, until: float) -> Iterator[float]:
+    """The times of the schedule after `since`, up to and with `until`."""
+    moment = schedule.next(datetime.fromtimestamp(since, zone))
+    while moment is not None and moment.timestamp() <= until:
+        yield moment.timestamp()
+        moment = schedule.next(moment)
 
 
 def _reference(job: Object) -> Object:

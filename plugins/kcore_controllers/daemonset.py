@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
+import trio
+
 from kcore import clock
 from kcore.controller import ControllerContext, owners, pods, revisions
 from kcore.controller.base import Reconciler
@@ -13,6 +15,7 @@ from kcore.errors import ApiError
 from kcore.objects import Object, meta, selectors
 from kcore.objects.resources import CONTROLLERREVISIONS, DAEMONSETS, NODES, PODS
 from kcore_controllers import daemonset_nodes as nodes
+from kcore_controllers.daemonset_backoff import FailedPods
 from kcore_controllers.deployment_sets import scaled_value
 
 BURST = 250
@@ -26,6 +29,7 @@ class DaemonSetController(Reconciler):
         super().__init__(context)
         self.expectations = Expectations()
         self.control = pods.PodControl(self.client, self.recorder, self.expectations)
+        self._failed = FailedPods()
         self.sets = self.watch(DAEMONSETS, self.enqueue)
         self.nodes = self.watch(NODES, self._node_changed)
         self.pods = self.watch(PODS, self._pod_changed)
@@ -58,6 +62,7 @@ class DaemonSetController(Reconciler):
         ds = self.sets.get(key)
         if ds is None:
             self.expectations.forget(key)
+            self._failed.forget(key)
             return None
         selector = selectors.from_object(ds["spec"]["selector"])
         if selector.everything or meta.deleting(ds):
@@ -106,6 +111,9 @@ class DaemonSetController(Reconciler):
                 delete += here
                 continue
             failed = [p for p in here if meta.pod_terminal(p)]
+            if failed and (wait := self._failed.wait(key, meta.generation(ds), name, trio.current_time())):
+                self.queue.add_after(key, wait)
+                continue
             for pod in failed:
                 delete.append(pod)
                 self.recorder.event(
@@ -135,12 +143,15 @@ class DaemonSetController(Reconciler):
         return any(meta.deleting(p) for p in found)  # type: ignore[attr-defined]  # a list of pods
 
     def _surplus(self, ds: Object, running: list[Object], wanted_hash: str) -> list[Object]:
-        """Of several pods on a node the oldest stays; during a surge the old one until the new one is available."""
+        """Of several pods on a node the oldest stays; during a surge an old one that is available stays until the new
+        one is, too."""
         new = [p for p in running if meta.labels(p).get(revisions.HASH_LABEL) == wanted_hash]
         old = [p for p in running if p not in new]
         if old and new and nodes.surge(ds, len(self.nodes)):
-            ready = any(pods.available(p, ds["spec"].get("minReadySeconds", 0), clock.now()) for p in new)
-            return (old if ready else old[1:]) + new[1:]
+            min_ready, now = ds["spec"].get("minReadySeconds", 0), clock.now()
+            old.sort(key=lambda p: not pods.available(p, min_ready, now))
+            needed = pods.available(old[0], min_ready, now) and not any(pods.available(p, min_ready, now) for p in new)
+            return (old[1:] if needed else old) + new[1:]
         running.sort(key=lambda p: (not p["spec"].get("nodeName"), p["metadata"].get("creationTimestamp", "")))
         return running[1:]
 
@@ -154,6 +165,7 @@ class DaemonSetController(Reconciler):
         replaceable: list[Object] = []
         useless: list[Object] = []
         candidates: list[str] = []
+        at_once: list[str] = []  # nodes where nothing can be lost
         wanted = [n for n in self.nodes.items() if nodes.should_run(ds, n)[0]]
         for node in wanted:
             here = [p for p in by_node.get(meta.name(node), ()) if meta.pod_active(p)]
@@ -163,12 +175,12 @@ class DaemonSetController(Reconciler):
             if not old:
                 continue
             if len(here) == len(old):
-                candidates.append(meta.name(node))
+                (candidates if available else at_once).append(meta.name(node))
             (replaceable if available else useless).append(old[0])
         surge = nodes.surge(ds, len(wanted))
         if surge:
             surging = sum(1 for n in wanted if len([*filter(meta.pod_active, by_node.get(meta.name(n), ()))]) > 1)
-            names = candidates[: max(surge - surging, 0)]
+            names = at_once + candidates[: max(surge - surging, 0)]
             if names:
                 await self.control.create_many(
                     key, ds, len(names), lambda i: nodes.daemon_pod(ds, names[i], wanted_hash)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from kcore_controllers import deployment_progress as progress
-from kcore_controllers import deployment_sets as sets
-from kcore_controllers.deployment_rollout import Rollout
-
 from kcore import clock
 from kcore.controller import ControllerContext, owners
 from kcore.controller.base import Reconciler
 from kcore.objects import Object, meta, selectors
 from kcore.objects.resources import DEPLOYMENTS, PODS, REPLICASETS
+from kcore_controllers import deployment_progress as progress
+from kcore_controllers import deployment_sets as sets
+from kcore_controllers.deployment_rollout import Rollout
 
 
 class DeploymentController(Reconciler):

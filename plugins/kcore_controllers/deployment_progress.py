@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kcore_controllers import deployment_sets as sets
-
 from kcore import clock
 from kcore.objects import Object, meta
+from kcore_controllers import deployment_sets as sets
 
 if TYPE_CHECKING:
     from kcore_controllers.deployment_rollout import Rollout

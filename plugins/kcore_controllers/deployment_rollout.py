@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kcore_controllers import deployment_sets as sets
-
 from kcore.controller.hashing import template_hash
 from kcore.errors import AlreadyExists, ApiError, NotFound
 from kcore.objects import Object, meta
 from kcore.objects.resources import DEPLOYMENTS, REPLICASETS
+from kcore_controllers import deployment_sets as sets
 
 if TYPE_CHECKING:
     from kcore.client import Client

@@ -13,7 +13,7 @@ import trio
 from kcore.controller import ControllerContext
 from kcore.controller.base import Reconciler
 from kcore.controller.resources import Resources
-from kcore.errors import Conflict, NotFound
+from kcore.errors import NotFound
 from kcore.objects import Object, meta
 from kcore.objects.resources import CUSTOMRESOURCEDEFINITIONS, EVENTS, GVR
 from kcore_controllers.ownership import Graph, Node
@@ -165,12 +165,25 @@ class GarbageCollector(Reconciler):
         return "solid"
 
     async def _delete(self, node: Node, propagation: str) -> None:
+        """Only if its owners are as known: an informer may be behind, and the object have been set free.
+
+        Raises Conflict if it changes meanwhile.
+        """
         try:
-            await self.client.delete(node.resource, node.name, node.namespace, propagation=propagation, uid=node.uid)
+            live = await self.client.get(node.resource, node.name, node.namespace)
+            references = live["metadata"].get("ownerReferences") or ()
+            if meta.uid(live) != node.uid or {r["uid"] for r in references} != {r.uid for r in node.owners}:
+                return  # its event is on the way, and brings it back here if there is still something to do
+            await self.client.delete(
+                node.resource,
+                node.name,
+                node.namespace,
+                propagation=propagation,
+                uid=node.uid,
+                resource_version=meta.resource_version(live),
+            )
         except NotFound:
             pass
-        except Conflict:
-            pass  # another object of that name: this one is gone
 
     async def _drop_references(self, node: Node, uids: set[str]) -> None:
         try:

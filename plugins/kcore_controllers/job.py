@@ -119,24 +119,35 @@ class JobController(Reconciler):
         """Create what is missing, delete what is too much. Returns when a pod may be tried again."""
         if status.ending or job["spec"].get("suspend"):
             if census.active:
+                if not status.ending:
+                    await self._discount(census.active[:BURST])
                 await self.control.delete_many(key, job, census.active[:BURST])
                 status.active = max(status.active - len(census.active[:BURST]), 0)
                 status.terminating += len([p for p in census.active[:BURST] if p["spec"].get("nodeName")])
             return None
         surplus, missing = job_pods.plan(job, census, status.succeeded)
         if surplus:
+            await self._discount(surplus[:BURST])
             await self.control.delete_many(key, job, surplus[:BURST])
             status.active -= len(surplus[:BURST])
         if not missing:
             return None
-        delay = job_pods.backoff(census.mine, clock.now())
-        if delay > 0 and not job_pods.per_index(job):
+        wait = None
+        if job_pods.per_index(job):
+            missing, wait = job_pods.due_indexes(missing, census.mine, clock.now())
+        elif (delay := job_pods.backoff(census.mine, clock.now())) > 0:
             return delay
         batch = missing[:BURST]
         status.active += await self.control.create_many(
             key, job, len(batch), lambda i: job_pods.pod_for(job, batch[i], census)
         )
-        return None
+        return wait
+
+    async def _discount(self, found: list[Object]) -> None:
+        """Pods that end because they are not wanted now have not failed: nobody shall count them."""
+        errors = await self._release(found)
+        if errors:
+            raise errors[0]
 
     async def _write(self, job: Object, status: job_status.Status) -> Object:
         new = status.to_json()

@@ -129,6 +129,17 @@ def backoff(mine: list[Object], now: float) -> float:
     return float(last + min(BACKOFF_FIRST * 2.0 ** min(failures - 1, 20), BACKOFF_MAX) - now)
 
 
+def due_indexes(missing: list[int | None], mine: list[Object], now: float) -> tuple[list[int | None], float | None]:
+    """(the indexes that may be tried now, seconds until the next of the others may): each has its own back-off."""
+    by_index: dict[int | None, list[Object]] = {i: [] for i in missing}
+    for pod in mine:
+        if (index := index_of(pod)) in by_index:
+            by_index[index].append(pod)
+    delays = {i: backoff(tried, now) for i, tried in by_index.items()}
+    waits = [d for d in delays.values() if d > 0]
+    return [i for i in missing if delays[i] <= 0], min(waits) if waits else None
+
+
 def _finished_at(pod: Object) -> float:
     times = [
         s["state"]["terminated"].get("finishedAt")

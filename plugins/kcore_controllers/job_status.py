@@ -30,8 +30,9 @@ class Status:
         self.active, self.terminating = len(census.active), len(census.terminating)
         self._events: list[tuple[str, str, str]] = []
         self.indexed = job["spec"].get("completionMode") == "Indexed"
-        self._completed: set[int] = indexes.parse(old.get("completedIndexes", ""))
-        self._failed_indexes: set[int] = indexes.parse(old.get("failedIndexes", ""))
+        size = job["spec"].get("completions") or 0  # may have been lowered: what is beyond is forgotten
+        self._completed = {i for i in indexes.parse(old.get("completedIndexes", "")) if i < size}
+        self._failed_indexes = {i for i in indexes.parse(old.get("failedIndexes", "")) if i < size}
 
     # --- numbers ---
 
@@ -72,6 +73,8 @@ class Status:
         for pod, ok in self.census.finished:
             if meta.uid(pod) in known:
                 continue
+            if not ok and not job_pods.counts(self.job, pod):
+                continue
             if self.indexed:
                 index = job_pods.index_of(pod)
                 if index is None or index >= completions or (ok and index in self._completed):
@@ -80,8 +83,6 @@ class Status:
                     self._completed.add(index)
                 elif job_pods.index_is_lost(self.job, pod):
                     self._failed_indexes.add(index)
-            elif not ok and not job_pods.counts(self.job, pod):
-                continue
             (self._succeeded_uids if ok else self._failed_uids).append(meta.uid(pod))
             new = True
         return new
@@ -163,7 +164,8 @@ class Status:
 
     def to_json(self) -> Object:
         out = {k: v for k, v in self._status.items() if k in ("startTime", "completionTime", "observedGeneration")}
-        numbers = {"active": self.active, "succeeded": self.succeeded_counted, "failed": self.failed_counted}
+        succeeded = len(self._completed) if self.indexed else self.succeeded_counted
+        numbers = {"active": self.active, "succeeded": succeeded, "failed": self.failed_counted}
         out |= {k: v for k, v in numbers.items() if v}
         out["ready"] = sum(1 for p in self.census.active if meta.pod_ready(p)) if self.active else 0
         out["terminating"] = self.terminating

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from kcore.objects import Object, meta, quantity, selectors
 
-
 LEGACY_CLASS = "volume.beta.kubernetes.io/storage-class"
 
 

@@ -14,6 +14,7 @@ Object = dict[str, Any]
 
 CONTROLLER_UID = "batch.kubernetes.io/controller-uid"
 JOB_NAME = "batch.kubernetes.io/job-name"
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 
 
 class Workload(Builtin):
@@ -64,6 +65,19 @@ class DeploymentStrategy(Workload):
 
 
 class DaemonSetStrategy(Workload):
+    """Beside its generation a DaemonSet counts its templates, in an annotation that was a field once."""
+
+    def prepare_create(self, obj: Object) -> None:
+        super().prepare_create(obj)
+        _annotate(obj, TEMPLATE_GENERATION, "1")
+
+    def prepare_update(self, obj: Object, old: Object) -> None:
+        super().prepare_update(obj, old)
+        count = (old["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, "0")
+        if obj["spec"]["template"] != old["spec"]["template"]:
+            count = str(int(count) + 1)
+        _annotate(obj, TEMPLATE_GENERATION, count)
+
     def default(self, obj: Object) -> None:
         spec = obj["spec"]
         missing(spec, {"revisionHistoryLimit": 10})
@@ -96,8 +110,17 @@ class StatefulSetStrategy(Workload):
         super().default(obj)
 
 
+def _annotate(obj: Object, name: str, value: str) -> None:
+    notes = obj["metadata"]["annotations"] = dict(obj["metadata"].get("annotations") or {})
+    notes[name] = value
+
+
 class JobStrategy(Workload):
     orphans_by_default = True
+    orphan_warning = (
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
+        "set propagationPolicy=Orphan to suppress this warning"
+    )
 
     def prepare_create(self, obj: Object) -> None:
         super().prepare_create(obj)

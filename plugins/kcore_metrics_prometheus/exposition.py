@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import attrs
 import trio
 
+from kcore.api.auth import User
 from kcore.client.delegation import Delegation, bearer
 from kcore.errors import ApiError
 from kcore.http.listen import bound, listen
@@ -22,6 +23,8 @@ EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
 HEALTH = frozenset(("/healthz", "/livez", "/readyz"))
 MASTERS = "system:masters"
+REVIEWERS = {"scheduler": "system:kube-scheduler", "controller_manager": "system:kube-controller-manager"}
+"""Components that ask the API about their callers, as whom: their bootstrap roles allow it."""
 
 
 @attrs.define
@@ -46,12 +49,12 @@ async def open_part(context: Context, config: ExpositionConfig) -> AsyncIterator
     }
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         tls = Pki.open(context.keys).server_context(["localhost", "127.0.0.1", config.address])
-        delegation = Delegation(context.client())
         for slot in [s for s in ports if _here(context, s)]:
             listener = await listen(ports[slot], config.address)
             stack.push_async_callback(trio.aclose_forcefully, listener)
-            secure = slot != "proxy"  # kube-proxy's metrics are plain HTTP upstream
-            component = _Component(context, slot, process, delegation if secure else None)
+            secure = slot in REVIEWERS  # kube-proxy's metrics are plain HTTP upstream
+            delegation = Delegation(context.client(User(REVIEWERS[slot]))) if secure else None
+            component = _Component(context, slot, process, delegation)
             host, port = bound(listener)
             part.urls[slot] = f"{'https' if secure else 'http'}://{host}:{port}"
 
@@ -115,15 +118,18 @@ class _Component:
     async def _allowed(self, request: Request) -> int:
         if self.delegation is None:
             return 200
-        if request.peer_certificate is not None:
-            from kcore.pki.x509 import summary
-
-            return 200 if MASTERS in summary(request.peer_certificate).organizations else 403
-        token = bearer(request.headers.get("authorization", ""))
-        if not token:
-            return 401
         asked = {"nonResourceAttributes": {"path": request.path, "verb": request.method.lower()}}
         try:
+            if request.peer_certificate is not None:
+                from kcore.pki.x509 import summary
+
+                who = summary(request.peer_certificate)
+                if MASTERS in who.organizations:
+                    return 200
+                return await self.delegation.access(who.common_name, who.organizations, asked, request.path)
+            token = bearer(request.headers.get("authorization", ""))
+            if not token:
+                return 401
             return await self.delegation.review(token, asked, request.path)
         except (ApiError, OSError):
             return 503

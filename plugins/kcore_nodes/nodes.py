@@ -151,7 +151,8 @@ class Nodes:
                 await trio.sleep(RETRY_SECONDS)
         self._agents[config.name] = agent
         if self._serve:
-            self._serve_agent(agent)
+            self._listen(config)
+            self._server.add(agent)
 
     async def start_all(self, limit: int) -> None:
         """Start all nodes, `limit` at a time."""
@@ -168,14 +169,26 @@ class Nodes:
 
     # --- kubelets ----------------------------------------------------------------------------------------------------
 
-    def _serve_agent(self, agent: Agent) -> None:
-        config = agent.config
+    def listen_all(self) -> None:
+        """Take the kubelets' ports; until a node has registered, its kubelet answers 503. Raises UserError."""
+        try:
+            for config in self._configs.values() if self._serve else ():
+                self._listen(config)
+        except BaseException:
+            self.close()
+            raise
+
+    def _listen(self, config: NodeConfig) -> None:
+        if config.name in self._entries:
+            return
         try:
             entry = loopback().listen(config.address, config.port, self._connection, self._host.nursery)
         except (PortInUse, OSError) as error:
-            raise UserError(f"node {config.name}: cannot listen on {config.address}:{config.port}: {error}") from error
+            raise UserError(
+                f"node {config.name}: cannot listen on {config.address}:{config.port}: {error}; "
+                "stop the program that has it, or choose another port with nodes.port"
+            ) from error
         self._entries[config.name] = entry
-        self._server.add(agent)
 
     def _unserve(self, agent: Agent) -> None:
         self._server.remove(agent)
@@ -225,6 +238,7 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
         ) as host,
     ):
         nodes = Nodes(context, host, engine, configs, KubeletServer(Gate()), tls, config.serve)
+        nodes.listen_all()  # before anybody relies on the part: a taken port is the user's to see at once
         host.nursery.start_soon(nodes.start_all, config.concurrency)
         try:
             yield nodes

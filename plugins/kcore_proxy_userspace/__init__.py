@@ -27,17 +27,21 @@ class UserspaceConfig:
     """Connections that are open at once; more wait in the kernel's queue."""
     port_offset: int = 8000
     """What is added to a port below 1024 that this user may not listen on."""
+    drain_seconds: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
+    """How long connections may go on when the proxy is closed or swapped: time for a request to be answered."""
 
 
 @asynccontextmanager
 async def open_userspace(context: Context, config: UserspaceConfig) -> AsyncIterator[Proxy]:
     from kcore_proxy_userspace.backend import UserspaceBackend
 
-    async with trio.open_nursery() as nursery:
-        backend = UserspaceBackend(nursery, config, context.log, context.metrics)
-        async with tracker.run(context.client(), backend, node=config.node, metrics=context.metrics) as proxy:
-            yield proxy
-        nursery.cancel_scope.cancel()
+    async with trio.open_nursery() as connections:
+        async with trio.open_nursery() as listeners:
+            backend = UserspaceBackend(listeners, connections, config, context.log, context.metrics)
+            async with tracker.run(context.client(), backend, node=config.node, metrics=context.metrics) as proxy:
+                yield proxy
+            listeners.cancel_scope.cancel()
+        connections.cancel_scope.deadline = trio.current_time() + config.drain_seconds
 
 
 @hookimpl

@@ -33,10 +33,17 @@ class _Served:
 
 
 class UserspaceBackend:
-    """See `kcore.proxy.Backend`. The listeners' tasks run in `nursery`."""
+    """See `kcore.proxy.Backend`. The listeners' tasks run in one nursery, connections in another that outlives it."""
 
-    def __init__(self, nursery: trio.Nursery, config: UserspaceConfig, log: logging.Logger, metrics: Metrics):
-        self._nursery, self._config, self._log = nursery, config, log
+    def __init__(
+        self,
+        listeners: trio.Nursery,
+        connections: trio.Nursery,
+        config: UserspaceConfig,
+        log: logging.Logger,
+        metrics: Metrics,
+    ):
+        self._listeners, self._connections, self._config, self._log = listeners, connections, config, log
         self._served: dict[str, _Served] = {}
         self._limit = trio.CapacityLimiter(config.max_connections)
         self._open = metrics.gauge("kcore_proxy_connections", "Connections that are being copied now.")
@@ -82,11 +89,10 @@ class UserspaceBackend:
         scope = trio.CancelScope()
         if protocol == "TCP":
             sock = sockets.bind("TCP", address, port, self._config.port_offset)
-            sock.listen(1024)
-            self._nursery.start_soon(serve_tcp, sock, balancer, scope, self._nursery, self._limit, self._open)
+            self._listeners.start_soon(serve_tcp, sock, balancer, scope, self._connections, self._limit, self._open)
         elif protocol == "UDP":
             sock = sockets.bind("UDP", address, port, self._config.port_offset)
-            self._nursery.start_soon(serve_udp, sock, balancer, scope, self._config.udp_timeout)
+            self._listeners.start_soon(serve_udp, sock, balancer, scope, self._config.udp_timeout)
         else:
             raise OSError(f"the userspace proxy does not carry {protocol}")
         name = sock.getsockname()

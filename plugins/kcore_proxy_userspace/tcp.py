@@ -32,11 +32,18 @@ async def serve_tcp(
                 stream = await _accept(listener)
                 borrower = object()
                 try:
-                    await limit.acquire_on_behalf_of(borrower)
-                except BaseException:
-                    await trio.aclose_forcefully(stream)
-                    raise
+                    limit.acquire_on_behalf_of_nowait(borrower)  # no checkpoint: what was accepted will be served
+                except trio.WouldBlock:
+                    await _wait_turn(stream, limit, borrower)
                 connections.start_soon(_connection, stream, balancer, limit, borrower, gauge)
+
+
+async def _wait_turn(stream: trio.SocketStream, limit: trio.CapacityLimiter, borrower: object) -> None:
+    try:
+        await limit.acquire_on_behalf_of(borrower)
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
 
 
 async def _accept(listener: trio.SocketListener) -> trio.SocketStream:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from kcore.api.routes import Call, Routes
-from kcore.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable
+from kcore.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, not_found
 from kcore.http.messages import AnyResponse, Response, StreamResponse
 from kcore.objects import Object, meta
 from kcore.objects.resources import ENDPOINTSLICES, PODS, SERVICES
@@ -44,7 +44,7 @@ class NodeRoutes:
         container = choose_container(pod, call.request.param("container"))
         node = pod["spec"].get("nodeName")
         if not node:
-            return Response(200, b"", "text/plain")  # nothing has run: an empty log, as upstream says
+            return Response(204, b"", "")  # nothing has run: there is no log, as upstream says
         target = f"/containerLogs/{call.namespace}/{call.name}/{container}"
         answer = await self._kubelet(call, node, target)
         if not isinstance(answer, StreamResponse | Response):
@@ -93,6 +93,8 @@ class NodeRoutes:
             raise ServiceUnavailable(f'no service port "{port}" found for service "{name}"')
         selector = f"kubernetes.io/service-name={name}"
         slices = (await call.client.list(ENDPOINTSLICES, call.namespace, label_selector=selector)).items
+        if not slices:
+            raise not_found("services", name)
         ends = [
             (address, p["port"])
             for s in slices

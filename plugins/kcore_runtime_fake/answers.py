@@ -1,8 +1,8 @@
 """What a fake pod says on its ports: the first bytes of a connection tell what the peer speaks.
 
 A TLS hello is answered with a certificate made for the occasion and then as below; an HTTP/1.1 request with a JSON
-object about the pod and the request; an HTTP/2 preface as a gRPC health service; anything else is echoed. A container
-that is not ready (see behaviour.py) answers 503 and NOT_SERVING.
+object about the pod and the request, or on /metrics with Prometheus' exposition format; an HTTP/2 preface as a gRPC
+health service; anything else is echoed. A container that is not ready (see behaviour.py) answers 503 and NOT_SERVING.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import trio
 
 from kcore.http.messages import Request, Response
 from kcore.runtime import Port
+from kcore_runtime_fake import exposition
 
 if TYPE_CHECKING:
     from kcore_runtime_fake.container import FakeContainer
@@ -48,6 +49,7 @@ class Answerer:
             await trio.aclose_forcefully(stream)
 
     async def serve(self, stream: trio.abc.Stream) -> None:
+        self._container.asked_at = trio.current_time()
         first = b""
         with trio.move_on_after(SNIFF_SECONDS):
             first = bytes(await stream.receive_some(65536))
@@ -84,11 +86,26 @@ class Answerer:
             self._sandbox.sent += len(data)
 
     async def _handle(self, request: Request) -> Response:
+        container = self._container
+        container.asked_at = trio.current_time()
+        container.answering += 1
+        try:
+            response = await self._answer(request)
+        finally:
+            container.answering -= 1
+        if container.stopping:  # the next request of this client shall go to somebody else
+            response.close = True
+        return response
+
+    async def _answer(self, request: Request) -> Response:
         container, config = self._container, self._sandbox.config
         behaviour = container.behaviour
         if behaviour.delay:
             await trio.sleep(behaviour.delay)
         status = behaviour.http_status if container.ready else 503
+        if request.path == "/metrics" and request.method == "GET" and status == 200:
+            return Response(200, exposition.expose(container), exposition.CONTENT_TYPE)
+        exposition.count(container.requests, request.method, request.path, status)
         answer: dict[str, Any] = {
             "pod": config.name,
             "namespace": config.namespace,

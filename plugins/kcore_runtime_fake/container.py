@@ -16,7 +16,7 @@ import trio
 from kcore import clock
 from kcore.runtime import CREATED, DIED, EXITED, RUNNING, STARTED, Container, ContainerConfig, ContainerStats
 from kcore.timers import Timer
-from kcore_runtime_fake import shell
+from kcore_runtime_fake import exposition, shell
 from kcore_runtime_fake.behaviour import Behaviour
 from kcore_runtime_fake.files import FileError, Mounted, Tree
 from kcore_runtime_fake.logs import Log
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("kcore.runtime.fake")
 
 SHELL_IMAGES = ("busybox", "alpine", "ubuntu", "debian", "centos", "fedora", "bash")
+QUIET, FINISH_MOST = 0.2, 3.0  # seconds: without a request, and altogether, see `FakeContainer.stop`
 MESSAGE_MOST = 4096  # bytes of a termination message
 MESSAGE_LOG = 2048  # bytes of it when it is the end of the log
 
@@ -46,10 +47,14 @@ class FakeContainer:
         self.ended = trio.Event()
         self.attachments = Attachments(self)
         self.resources = config.resources
+        self.requests: exposition.Requests = {}
+        self.answering = 0  # requests in flight
+        self.asked_at = float("-inf")  # trio's clock: when the last connection or request came
         self._began = 0.0  # trio's clock
         self._tree: Tree | None = None
         self._scope: trio.CancelScope | None = None
         self._timers: list[Timer] = []
+        self._session: shell.Session | None = None
         self._lines = 0
         self._kill_at = float("inf")
         self._stopping: trio.CancelScope | None = None
@@ -189,10 +194,11 @@ class FakeContainer:
             self.end(code)
 
     async def _interpret(self, program: Any | None) -> int:
+        session = self._session = self.session()
         io = shell.Io(self.attachments.read, self._output("stdout"), self._output("stderr"))
         if program is None or _wants_input(self.config):
-            return await interactive(self.session(), io, tty=self.config.tty)
-        return await shell.run_program(self.session(), program, io)
+            return await interactive(session, io, tty=self.config.tty)
+        return await shell.run_program(session, program, io)
 
     def _output(self, stream: str) -> shell.Write:
         async def write(data: bytes) -> None:
@@ -229,8 +235,17 @@ class FakeContainer:
             return self.log.last(80, MESSAGE_LOG).decode(errors="replace")
         return ""
 
+    @property
+    def stopping(self) -> bool:
+        """It has been asked to end."""
+        return self._stopping is not None
+
     async def stop(self, grace: float) -> None:
-        """Ask it to end, and kill it after `grace` seconds; a later call with less grace hurries an earlier one."""
+        """Ask it to end, and kill it after `grace` seconds; a later call with less grace hurries an earlier one.
+
+        As well-behaved servers do, it answers on until the news that it is going away has reached those who ask:
+        until nobody has asked for a moment. One that nobody asks ends at once.
+        """
         if self.state == CREATED:
             self.state, self.finished_at = EXITED, clock.now()
             self.ended.set()
@@ -245,17 +260,28 @@ class FakeContainer:
         wish = now + self.behaviour.stop_delay
         with trio.CancelScope(deadline=min(wish, self._kill_at)) as self._stopping:
             await self.ended.wait()
+        await self._finish(now + FINISH_MOST)
         self._stopping = None
         if trio.current_time() >= wish and wish <= self._kill_at:
             self.end(143 if self._scope is not None else 0, 15 if self._scope is not None else 0)
         else:
             self.end(137, 9)
 
+    async def _finish(self, until: float) -> None:
+        """Until nobody asks anything any more."""
+        while self.state == RUNNING:
+            now = trio.current_time()
+            quiet_at = now + QUIET if self.answering else self.asked_at + QUIET
+            deadline = min(quiet_at, until, self._kill_at)
+            if deadline <= now:
+                return
+            with trio.CancelScope(deadline=deadline) as self._stopping:
+                await self.ended.wait()
+
     def resize(self, width: int, height: int) -> None:
-        """A terminal has another size; programs here do not look at it, their environment does."""
-        env = dict(self.config.env)
-        env |= {"COLUMNS": str(width), "LINES": str(height)}
-        self.config = attrs.evolve(self.config, env=tuple(env.items()))
+        """The terminal of the container's own program has another size."""
+        if self._session is not None:
+            self._session.resize(width, height)
 
     def forget(self) -> None:
         """Its node has lost its power: no events, no messages."""

@@ -354,3 +354,11 @@ async def test_many_writers_at_once_do_not_exceed_a_quota(plugin, api):
             nursery.start_soon(one, opened)
     assert len(refused) == 7
     assert (await api.get(RESOURCEQUOTAS, "q", "shop"))["status"]["used"] == {"pods": "3"}
+
+
+def test_the_api_server_has_every_plugin_that_is_one_by_default():
+    from kcore_admission import DEFAULTS
+    from kcore_api_http import ADMISSION
+
+    assert set(DEFAULTS) <= set(ADMISSION)
+    assert "NodeRestriction" in ADMISSION

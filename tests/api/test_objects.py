@@ -108,3 +108,11 @@ async def test_the_client_writes_through_the_same_pipeline(api):
     await api.client.delete(CONFIGMAPS, "x", "default")
     with pytest.raises(errors.NotFound):
         await api.client.get(CONFIGMAPS, "x", "default")
+
+
+async def test_a_strictly_refused_patch_shows_what_was_patched(api):
+    await api.call("POST", CM, {"metadata": {"name": "a"}}, expect=201)
+    strict = CM + "/a?fieldValidation=Strict"
+    status = await api.call("PATCH", strict, {"foo": 1}, expect=422, content_type="application/merge-patch+json")
+    assert '"foo":1' in status["details"]["causes"][0]["message"].replace("\\", "")
+    assert status["details"]["causes"][0]["message"].endswith('strict decoding error: unknown field "foo"')

@@ -5,6 +5,8 @@ from __future__ import annotations
 import trio
 
 from kcore import errors
+from kcore.api.routes import Routes
+from kcore.http.messages import Response
 from kcore.objects.resources import NAMESPACES, PODS, SERVICES
 
 PODS_PATH = "/api/v1/namespaces/default/pods"
@@ -176,3 +178,87 @@ async def test_the_server_answers_503_until_its_caches_are_full(api):
     else:
         raise AssertionError("a closed server has answered")
     api.server._closing = False
+
+
+async def test_a_daemon_set_counts_its_templates(api):
+    path = "/apis/apps/v1/namespaces/default/daemonsets"
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    body = {"metadata": {"name": "d"}, "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template}}
+    count = "deprecated.daemonset.template.generation"
+    made = await api.call("POST", path, body, expect=201)
+    assert made["metadata"]["annotations"] == {count: "1"}
+    mine = {"metadata": {"annotations": {count: "7"}}, "spec": {"minReadySeconds": 1}}
+    same = await api.call("PATCH", path + "/d", mine, expect=200, **MERGE)
+    assert same["metadata"]["annotations"] == {count: "1"}
+    other = {"spec": {"template": {"spec": {"containers": [{"name": "c", "image": "j"}]}}}}
+    new = await api.call("PATCH", path + "/d", other, expect=200, **MERGE)
+    assert new["metadata"]["annotations"] == {count: "2"}
+
+
+async def test_deleting_a_job_warns_of_the_pods_that_stay(api):
+    path = "/apis/batch/v1/namespaces/default/jobs"
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "c", "image": "i"}]}}
+
+    async def warnings(query):
+        await api.call("POST", path, {"metadata": {"name": "j"}, "spec": {"template": template}}, expect=201)
+        response = await api.send("DELETE", f"{path}/j{query}")
+        await api.call("PATCH", path + "/j", {"metadata": {"finalizers": None}}, **MERGE)
+        return [v for k, v in response.headers if k.lower() == b"warning"]
+
+    assert b"child pods are preserved by default when jobs are deleted" in (await warnings(""))[0]
+    assert await warnings("?propagationPolicy=Background") == []
+
+
+async def test_the_events_of_both_groups_are_refused_as_the_core_groups(api):
+    event = {"metadata": {"name": "x"}, "regarding": {"namespace": "default"}}
+    status = await api.call("POST", "/apis/events.k8s.io/v1/namespaces/default/events", event, expect=422)
+    assert status["details"].get("group") is None
+    assert status["message"].startswith('Event "x" is invalid: ')
+
+
+async def test_a_proxy_is_asked_for_an_object_by_its_name_beside_scheme_and_port(api):
+    asked = []
+
+    async def proxy(call):
+        asked.append((call.name, call.rest))
+        return Response(200, b"", "text/plain")
+
+    api.server.routes.append(Routes({("", "services", "proxy"): proxy}))
+    await api.call("POST", SERVICES_PATH, {"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}}, expect=201)
+    for name in ("s", "s:80", "http:s:80"):
+        assert (await api.send("GET", f"{SERVICES_PATH}/{name}/proxy/a/b")).status == 200
+    status = await api.call("GET", f"{SERVICES_PATH}/t:80/proxy/", expect=404)
+    assert asked == [("s", "/a/b"), ("s:80", "/a/b"), ("http:s:80", "/a/b")]
+    assert status["message"] == 'services "t" not found'
+
+
+async def test_the_count_set_through_scale_has_its_own_manager(api):
+    path = "/apis/apps/v1/namespaces/default/deployments/d"
+    apply = {"content_type": "application/apply-patch+yaml"}
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
+    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
+    await api.call("PATCH", path + "?fieldManager=me", body, expect=201, **apply)
+    await api.call("PATCH", path + "/scale?fieldManager=hpa", {"spec": {"replicas": 4}}, expect=200, **MERGE)
+    mine, hpas = (await api.call("GET", path))["metadata"]["managedFields"]
+    assert "f:replicas" not in mine["fieldsV1"]["f:spec"]
+    assert hpas == {
+        "manager": "hpa",
+        "operation": "Update",
+        "apiVersion": "apps/v1",
+        "fieldsType": "FieldsV1",
+        "fieldsV1": {"f:spec": {"f:replicas": {}}},
+        "subresource": "scale",
+    }
+    status = await api.call("PATCH", path + "?fieldManager=me", body, expect=409, **apply)
+    assert 'conflict with "hpa" with subresource "scale" using apps/v1: .spec.replicas' in status["message"]
+    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 3}}
+    status = await api.call("PATCH", path + "/scale?fieldManager=ap", scale, expect=409, **apply)
+    assert 'conflict with "hpa" with subresource "scale" using autoscaling/v1: .spec.replicas' in status["message"]
+    forced = await api.call("PATCH", path + "/scale?fieldManager=ap&force=true", scale, expect=200, **apply)
+    assert forced["spec"] == {"replicas": 3}
+    managers = (await api.call("GET", path))["metadata"]["managedFields"]
+    assert [(m["manager"], m["operation"], m.get("subresource", "")) for m in managers] == [
+        ("ap", "Apply", "scale"),
+        ("me", "Apply", ""),
+    ]

@@ -9,7 +9,7 @@ import pytest
 from kcore_kinds import bundle
 
 from kcore.api import typed, validation
-from kcore.api.schema import Schema
+from kcore.api.schema import ANY, Schema
 from kcore.errors import BadRequest
 
 Object = dict[str, Any]
@@ -330,3 +330,10 @@ def test_a_recursive_schema_prunes_at_any_depth() -> None:
     schema = Schema(type="object", properties={"spec": node})
     obj = {"apiVersion": "ex.com/v1", "kind": "W", "spec": {"next": {"next": {"x": 1}}}}
     assert validation.prepare(obj, schema, "W") == ['unknown field "spec.next.next.x"']
+
+
+def test_a_kind_without_a_schema_keeps_what_it_is_given() -> None:
+    obj = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": {"sizes": [1, None]}}
+    given = copy.deepcopy(obj)
+    assert validation.prepare(obj, ANY, "Widget") == []
+    assert obj == given

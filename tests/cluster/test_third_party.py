@@ -60,7 +60,7 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> str:
     # after the environment's own packages, and without the editable installs that .pth files there bring
     (packages / "dependencies.pth").write_text("\n".join(p for p in sys.path if p.endswith("-packages")))
     python = str(home / "bin" / "python")
-    succeed([*pip, "--python", python, "install", *offline, *map(str, wheels.glob("*.whl"))])
+    succeed([*pip, "--python", python, "install", "--ignore-installed", *offline, *map(str, wheels.glob("*.whl"))])
     return python
 
 

@@ -203,3 +203,16 @@ def test_config_init_never_overwrites(tmp_path: Path) -> None:
     again = run("config", "init", "my.toml", cwd=tmp_path)
     assert again.returncode == 1
     assert "exists already" in again.stderr
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "127.251.64.1"])
+def test_a_kubelet_port_that_is_taken_is_one_line(tmp_path: Path, address: str) -> None:
+    sets = [a for s in settings(251) if not s.startswith("nodes.port") for a in ("--set", s)]
+    with socket.create_server((address, 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run("up", "-c", "memory", "--data-dir", str(tmp_path / "d"), *sets, "--set", f"nodes.port={port}")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"kcore: node node-1: cannot listen on 127.251.64.1:{port}: 127.251.64.1:{port} is in use; "
+        "stop the program that has it, or choose another port with nodes.port"
+    ]

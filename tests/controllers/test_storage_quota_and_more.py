@@ -55,7 +55,8 @@ async def test_a_class_named_by_the_old_annotation_is_used_and_a_known_provision
         await c.client.create(PERSISTENTVOLUMECLAIMS, wanted)
         await c.settle()
         bound = await c.client.get(PERSISTENTVOLUMECLAIMS, "data", "default")
-        assert bound["status"]["phase"] == "Bound" and "storageClassName" not in bound["spec"]
+        assert bound["status"]["phase"] == "Bound"
+        assert "storageClassName" not in bound["spec"]
         (volume,) = await c.all(PERSISTENTVOLUMES)
         assert volume["spec"]["storageClassName"] == "fast"
         await c.client.delete(PERSISTENTVOLUMECLAIMS, "data", "default")
@@ -138,6 +139,26 @@ async def test_a_quota_counts_what_its_namespace_uses(cluster: Start, autojump_c
         await c.settle()
         used = (await c.client.get(RESOURCEQUOTAS, "q", "default"))["status"]["used"]
         assert (used["pods"], used["requests.cpu"], used["requests.memory"]) == ("0", "0", "0")
+
+
+async def test_a_count_does_not_undo_what_was_booked_a_moment_ago(cluster: Start, autojump_clock: MockClock) -> None:
+    async with cluster("resourcequota") as c:
+        quota = {"metadata": {"name": "q", "namespace": "default"}, "spec": {"hard": {"pods": "9"}}}
+        await c.client.create(RESOURCEQUOTAS, quota)
+        await c.settle(1)
+
+        async def used() -> str:
+            return str((await c.client.get(RESOURCEQUOTAS, "q", "default"))["status"]["used"]["pods"])
+
+        assert await used() == "0"
+        booked = await c.client.get(RESOURCEQUOTAS, "q", "default")
+        booked = {**booked, "status": {"hard": {"pods": "9"}, "used": {"pods": "2"}}}
+        await c.client.update(RESOURCEQUOTAS, booked, subresource="status")
+        await c.client.create(PODS, pod("p"))  # one of the two that are booked
+        await c.settle(1)
+        assert await used() == "2"
+        await c.settle(30)  # the other one never came
+        assert await used() == "1"
 
 
 async def test_a_budget_tells_how_many_may_go(cluster: Start, autojump_clock: MockClock) -> None:

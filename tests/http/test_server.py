@@ -237,6 +237,21 @@ async def test_big_answers_are_compressed_where_the_client_allows(accept: bytes)
         assert gzip.decompress(received) == b"".join(big)
 
 
+async def test_pieces_of_any_size_arrive_whole_and_in_order() -> None:
+    sizes = (1, 3000, 262_143, 262_144, 262_145, 0, 5, 700_000, 3000, 1)
+    pieces = [bytes([n]) * size for n, size in enumerate(sizes)]
+    few = [b"ab"] * 200_000
+
+    async def handler(request: Request) -> AnyResponse:
+        return Response(200, few if request.path == "/few" else pieces)
+
+    for path, sent in ((b"/few", few), (b"/any", pieces)):
+        answer = await exchange(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path, handler)
+        head, _, received = answer.partition(b"\r\n\r\n")
+        assert received == b"".join(sent)
+        assert b"Content-Length: %d\r\n" % len(received) in head
+
+
 async def test_a_stream_is_flushed_piece_by_piece_and_ends_well() -> None:
     send, receive = trio.open_memory_channel[bytes](0)
 

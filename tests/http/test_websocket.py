@@ -176,6 +176,13 @@ async def test_exec_by_v5_closes_standard_input_on_request() -> None:
         assert await ws.receive() is None
 
 
+async def test_text_on_a_protocol_of_bytes_has_its_channel_as_a_number_too() -> None:
+    async with client(exec_handler(upper), ["v4.channel.k8s.io"]) as ws:
+        assert await ws.receive() == b"\x01"
+        await ws.send("\0typed")
+        assert await ws.receive() == b"\x01TYPED"
+
+
 async def test_the_base64_protocol_speaks_text() -> None:
     async def session(io: Channels) -> None:
         await io.stdout(await io.read_stdin())

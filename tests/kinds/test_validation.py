@@ -421,3 +421,12 @@ def test_priorities_of_users_stay_below_those_of_the_system(created):
     ]
     system = {"name": "system-node-critical", "namespace": ""}
     assert not refused(created, resource, value=2000001000, metadata=system)
+
+
+def test_what_was_decided_about_a_certificate_request_stays_decided():
+    approved = {"status": {"conditions": [{"type": "Approved", "status": "True"}]}}
+    strategy = KINDS["certificatesigningrequests.certificates.k8s.io"].strategy
+    assert [c.message for c in strategy.validate_status({"status": {}}, approved)] == [
+        'Forbidden: updates may not remove a condition of type "Approved"'
+    ]
+    assert list(strategy.validate_status(approved, approved)) == []

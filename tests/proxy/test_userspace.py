@@ -30,7 +30,7 @@ class TestUserspace(ProxyConformance):
                     await trio.testing.wait_all_tasks_blocked(0.01)
 
 
-def test_a_port_below_1024_moves_when_it_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_port_below_1024_moves_when_it_is_not_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     real = sockets._bind
 
     def unprivileged(protocol: str, address: str, port: int) -> trio.socket.SocketType:

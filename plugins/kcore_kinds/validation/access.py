@@ -134,6 +134,15 @@ def certificate_request(obj: Object, old: Object | None) -> Iterator[Cause]:
         yield fields.invalid("spec.expirationSeconds", seconds, why)
 
 
+def certificate_request_status(obj: Object, old: Object) -> Iterator[Cause]:
+    """What was decided about a request stays decided."""
+    now = [c.get("type") for c in obj.get("status", {}).get("conditions") or ()]
+    before = [c.get("type") for c in old.get("status", {}).get("conditions") or ()]
+    for type in ("Approved", "Denied", "Failed"):
+        if now.count(type) < before.count(type):
+            yield fields.forbidden("status.conditions", f'updates may not remove a condition of type "{type}"')
+
+
 def _request_error(encoded: str) -> str:
     try:
         text = base64.b64decode(encoded)
