@@ -85,7 +85,8 @@ async def _node(kernel: Kernel, action: str, name: str) -> Any:
     if nodes is None:
         raise UserError("this process has no nodes")
     if action == "list":
-        return [{"name": n, "state": nodes.state(n)} for n in nodes.names]
+        running = set(nodes.running)
+        return [{"name": n, "state": "running" if n in running else "stopped"} for n in nodes.names]
     if name not in nodes.names:
         raise UserError(f"no embedded node is called '{name}'; there are: {', '.join(nodes.names[:20])}")
     await (nodes.stop(name) if action == "stop" else nodes.start(name))
