@@ -24,7 +24,11 @@ def commands(kernel: Kernel) -> dict[str, control.Command]:
         return describe(kernel)
 
     async def swap(request: Answer) -> Answer:
-        return {"seconds": await kernel.swap(request["slot"], request["table"])}
+        table = request["table"]
+        slot = kernel.slots.get(request["slot"])
+        if slot is not None and slot.table["use"] == table["use"]:
+            table = {**slot.table, **table}  # the same provider keeps the settings that are not given anew
+        return {"seconds": await kernel.swap(request["slot"], table)}
 
     async def node(request: Answer) -> Any:
         return await _node(kernel, request["action"], request["name"])
@@ -81,7 +85,8 @@ async def _node(kernel: Kernel, action: str, name: str) -> Any:
     if nodes is None:
         raise UserError("this process has no nodes")
     if action == "list":
-        return [{"name": n, "state": nodes.state(n)} for n in nodes.names]
+        running = set(nodes.running)
+        return [{"name": n, "state": "running" if n in running else "stopped"} for n in nodes.names]
     if name not in nodes.names:
         raise UserError(f"no embedded node is called '{name}'; there are: {', '.join(nodes.names[:20])}")
     await (nodes.stop(name) if action == "stop" else nodes.start(name))

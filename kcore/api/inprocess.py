@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from kcore import errors
 from kcore.api import access, decoding, deletion, layout, listing, patching
@@ -37,7 +38,7 @@ class InProcessClient:
 
     async def get(self, resource: GVR, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         served = await self._enter("get", resource, namespace, name, subresource)
-        if subresource and subresource != "status":
+        if (subresource and subresource != "status") or served.kind.virtual:
             return await self._subresource("GET", resource, name, namespace, subresource)
         return served.object(await self._server.storage.get(served, namespace, name))
 
@@ -53,6 +54,10 @@ class InProcessClient:
         resource_version: str = "",
     ) -> ObjectList:
         served = await self._enter("list", resource, namespace)
+        if served.kind.virtual:  # nothing is stored: whoever answers it over HTTP answers here
+            query = urlencode({"labelSelector": label_selector, "fieldSelector": field_selector})
+            found = await self._subresource("GET", resource, "", namespace, "", query=query)
+            return ObjectList(found["items"], found["metadata"].get("resourceVersion", ""), "")
         options = ListOptions(label_selector, field_selector, limit, continue_token, resource_version)
         page = await listing.page(self._server.feed, served, namespace, options)
         return ObjectList([served.object(e) for e in page.entries], str(page.revision), page.continue_token)

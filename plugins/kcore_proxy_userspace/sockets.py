@@ -26,7 +26,10 @@ _bound: trio.lowlevel.RunVar[WeakValueDictionary[_Key, trio.socket.SocketType]] 
 
 
 def bind(protocol: str, address: str, port: int, offset: int) -> trio.socket.SocketType:
-    """A bound socket, for TCP a listening one; at `port` + `offset` where a port below 1024 is not allowed. Raises OSError."""
+    """A bound socket, for TCP a listening one. Raises OSError.
+
+    At `port` + `offset` where a port below 1024 is not allowed.
+    """
     try:
         bound = _bound.get()
     except LookupError:
