@@ -77,15 +77,23 @@ async def _answer(stream: trio.SocketStream, commands: Mapping[str, Command]) ->
 async def _run(line: bytes, commands: Mapping[str, Command]) -> dict[str, Any]:
     try:
         request = msgspec.json.decode(line, type=dict[str, Any])
-        command = commands.get(request.get("command", ""))
-        if command is None:
-            return {"error": f"no such command: {request.get('command')}"}
+    except (msgspec.DecodeError, RecursionError) as e:
+        return {"error": f"not a request: {e}"}
+    name = request.get("command")
+    command = commands.get(name) if isinstance(name, str) else None
+    if command is None:
+        return {"error": f"no such command: {name}"}
+    try:
         return {"ok": await command(request)}
-    except (KcoreError, msgspec.DecodeError, LookupError, OSError) as e:
+    except (KcoreError, OSError) as e:
         return {"error": str(e)}
+    except KeyError as e:
+        return {"error": f"{name}: {e} is missing"}
+    except (TypeError, ValueError, AttributeError) as e:  # an argument of the wrong type
+        return {"error": f"{name}: {e}"}
     except Exception as e:  # a mistake in a command, or in a part that it asks, must not end the cluster
         log.exception("a command failed")
-        return {"error": f"{type(e).__name__}: {e}"}
+        return {"error": f"{name}: {type(e).__name__}: {e}"}
 
 
 def ask(data_dir: Path, command: str, *, timeout: float = 30.0, **arguments: Any) -> Any:

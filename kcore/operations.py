@@ -24,7 +24,11 @@ def commands(kernel: Kernel) -> dict[str, control.Command]:
         return describe(kernel)
 
     async def swap(request: Answer) -> Answer:
-        return {"seconds": await kernel.swap(request["slot"], request["table"])}
+        table = request["table"]
+        slot = kernel.slots.get(request["slot"])
+        if slot is not None and slot.table["use"] == table["use"]:
+            table = {**slot.table, **table}  # the same provider keeps the settings that are not given anew
+        return {"seconds": await kernel.swap(request["slot"], table)}
 
     async def node(request: Answer) -> Any:
         return await _node(kernel, request["action"], request["name"])

@@ -20,6 +20,7 @@ from kcore.objects import Object
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # none of these may stand in a header
 _WARNING_CHARACTERS, _WARNING_CUT = 4096, 256
 
+
 def entry(served: Served, found: Entry, form: Form, *, status: int = 200, include: str = "") -> Response:
     """One object. JSON is served as it lies in the cache."""
     if form.plain_json:

@@ -23,6 +23,7 @@ from kcore.api import layout
 from kcore.objects import Object
 
 RING = 4096  # events kept for watches that start in the past
+_RECENT = 256  # of these, the ones that most watches may still want in decoded form
 BUFFER = 4096  # events a watcher may be behind; one burst of a big Deployment must fit
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
@@ -195,6 +196,8 @@ class Cache:
         if len(self.ring) == RING:
             self.since = self.ring[0].revision
         self.ring.append(change)
+        if len(self.ring) > _RECENT and (superseded := self.ring[-_RECENT].old) is not None:
+            superseded.forms.clear()  # a decoded object takes five times the memory of its bytes
         self._deliver(change)
 
     def reset(self, revision: int) -> None:

@@ -1,17 +1,24 @@
-"""``/scale``: the replica count of anything that has one, as an autoscaling/v1 Scale."""
+"""``/scale``: the replica count of anything that has one, as an autoscaling/v1 Scale.
+
+Who owns the count is kept in the object's managedFields, and shown to server-side apply as if the Scale had them
+(`kcore.api.patch.scale_managers`).
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from kcore import errors
-from kcore.api import answers, decoding, fields, negotiate, options, patching
+from kcore.api import answers, decoding, fields, layout, negotiate, options, patching
 from kcore.api.auth import User
 from kcore.api.cache import Entry
 from kcore.api.kinds import ScalePaths
 from kcore.api.options import Caller
-from kcore.api.patch import invalid_result
+from kcore.api.patch import apply, invalid_result
+from kcore.api.patch.scale_managers import ScaleManagers
+from kcore.api.patching import Patch
 from kcore.api.routing import RequestInfo
+from kcore.api.schema import Schema
 from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Written
 from kcore.errors import CompareFailed
@@ -22,6 +29,8 @@ if TYPE_CHECKING:
     from kcore.api.server import ApiServer
 
 KIND, API_VERSION = "Scale", "autoscaling/v1"
+_SPEC = Schema(type="object", properties={"replicas": Schema(type="integer", format="int32")})
+_SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
 
 
 class Scale:
@@ -38,27 +47,35 @@ class Scale:
             caller = options.caller(request, user, "update")
             body = decoding.body(request, KIND, caller)
             decoding.adopt(KIND, API_VERSION, body)
-            written = await self._write(served, info, caller, lambda _: body)
+            written = await self._write(served, info, caller, lambda _: body, managed=True)
         else:
             type = decoding.media_type(request)
             patch = patching.decode(served, request.body, type)
             caller = options.caller(request, user, "patch", type)
             if type == options.APPLY:
-                written = await self._write(served, info, caller, lambda scale: {**scale, **patch.value()})
+                written = await self._write(served, info, caller, lambda scale: _applied(scale, patch, caller))
             else:
-                written = await self._write(served, info, caller, patch.apply)
+                written = await self._write(served, info, caller, patch.apply, managed=True)
         response = answers.encoded(scale_of(served, written.entry), form)
         response.headers += answers.warning_headers(caller.warnings)
         return response
 
-    async def _write(self, served: Served, info: RequestInfo, caller: Caller, produce: Any) -> Written:
-        """Put the replicas of the produced Scale into the object."""
+    async def _write(
+        self, served: Served, info: RequestInfo, caller: Caller, produce: Any, *, managed: bool = False
+    ) -> Written:
+        """Put the replicas of the produced Scale into the object.
+
+        With `managed`, the caller becomes the manager of what it changes; else the Scale says who is.
+        """
         paths = served.kind.scale
         assert paths is not None
         storage = self._server.storage
         for _ in range(RETRIES):
             entry = await storage.get(served, info.namespace, info.name)
-            wanted = produce(scale_of(served, entry))
+            live = scale_of(served, entry)
+            owners = ScaleManagers(served.object(entry)["metadata"], served.kind.api_version, paths.spec_replicas)
+            live["metadata"]["managedFields"] = owners.of_scale(API_VERSION)
+            wanted = produce(layout.decode_json(layout.encode_json(live)))
             replicas = self._replicas(info.name, wanted)
             new = served.copy(entry)
             _set(new, paths.spec_replicas, replicas)
@@ -66,8 +83,14 @@ class Scale:
             if meta.get("uid"):
                 new["metadata"]["uid"] = meta["uid"]
             new["metadata"]["resourceVersion"] = meta.get("resourceVersion") or str(entry.revision)
+            if managed:
+                wanted = {**live, "metadata": dict(live["metadata"]), "spec": {"replicas": replicas}}
+                _manage(live, wanted, caller)
+            owners.keep(new["metadata"], wanted["metadata"].get("managedFields"))
             try:
-                return await storage.replace(served, entry, new, caller, subresource="scale", prepare=_prepare)
+                return await storage.replace(
+                    served, entry, new, caller, subresource="scale", prepare=_prepare, managed=False
+                )
             except CompareFailed:
                 continue
         raise errors.modified(served.kind.plural, info.name, served.kind.group)
@@ -83,6 +106,26 @@ class Scale:
             cause = fields.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
             raise errors.invalid(KIND, name, [cause], "autoscaling")
         return replicas
+
+
+def _manage(live: Object, wanted: Object, caller: Caller) -> None:
+    apply.update_managed_fields(
+        live, wanted, _SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
+    )
+
+
+def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
+    """Raises Conflict if somebody else has set another count."""
+    return apply.apply(
+        live,
+        patch.value(),
+        _SCHEMA,
+        manager=caller.manager,
+        api_version=API_VERSION,
+        time="",
+        force=caller.force,
+        subresource="scale",
+    )
 
 
 def _prepare(new: Object, old: Object) -> None:

@@ -114,7 +114,7 @@ def _swap(args: argparse.Namespace) -> int:
 
 SWAP = Command(
     "swap",
-    "Replace a part of the running cluster.",
+    "Replace a part of the running cluster; the same provider keeps the settings that are not given anew.",
     _swap_arguments,
     _swap,
     "  kcore swap proxy userspace\n  kcore swap scheduler default --set seed=7",

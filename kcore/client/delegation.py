@@ -7,6 +7,7 @@ to the API as a TokenReview, the request as a SubjectAccessReview. Answers are r
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Any
 
 import trio
@@ -34,29 +35,40 @@ class Delegation:
         `attributes` holds a SubjectAccessReviewSpec's ``resourceAttributes`` or ``nonResourceAttributes``; `key` tells
         apart what is asked for.
         """
-        known = self._known.get((token, key))
-        if known is not None and known[0] > trio.current_time():
-            return known[1]
-        code = await self._ask(token, attributes)
+        known = self._recall(token, key)
+        if known is not None:
+            return known
+        review = (await self._client.create(TOKEN_REVIEWS, {"spec": {"token": token}})).get("status") or {}
+        code = 401
+        if review.get("authenticated"):
+            user = review.get("user") or {}
+            spec = {"user": user.get("username", ""), "groups": user.get("groups") or []}
+            code = await self._ask(
+                {**spec, "uid": user.get("uid", ""), "extra": user.get("extra") or {}, **attributes}
+            )
+        return self._remember(token, key, code)
+
+    async def access(self, user: str, groups: Sequence[str], attributes: dict[str, Any], key: str) -> int:
+        """200 or 403 for somebody who is known already: by a certificate that has been verified."""
+        who = "\0".join((user, *groups))  # no token has such a byte
+        known = self._recall(who, key)
+        if known is not None:
+            return known
+        return self._remember(who, key, await self._ask({"user": user, "groups": list(groups), **attributes}))
+
+    def _recall(self, who: str, key: str) -> int | None:
+        known = self._known.get((who, key))
+        return known[1] if known is not None and known[0] > trio.current_time() else None
+
+    def _remember(self, who: str, key: str, code: int) -> int:
         kept = ALLOWED_SECONDS if code == 200 else REFUSED_SECONDS
-        self._known[token, key] = (trio.current_time() + kept, code)
-        self._known.move_to_end((token, key))
+        self._known[who, key] = (trio.current_time() + kept, code)
+        self._known.move_to_end((who, key))
         if len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return code
 
-    async def _ask(self, token: str, attributes: dict[str, Any]) -> int:
-        review = (await self._client.create(TOKEN_REVIEWS, {"spec": {"token": token}})).get("status") or {}
-        if not review.get("authenticated"):
-            return 401
-        user = review.get("user") or {}
-        spec = {
-            "user": user.get("username", ""),
-            "groups": user.get("groups") or [],
-            "uid": user.get("uid", ""),
-            "extra": user.get("extra") or {},
-            **attributes,
-        }
+    async def _ask(self, spec: dict[str, Any]) -> int:
         decision = (await self._client.create(ACCESS_REVIEWS, {"spec": spec})).get("status") or {}
         return 200 if decision.get("allowed") else 403
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kcore.controller import spew
+
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 _OFFSET, _PRIME, _MASK = 2166136261, 16777619, 0xFFFFFFFF
 
@@ -44,7 +46,7 @@ def canonical(value: Any) -> bytes:
 
 def template_hash(template: Any, collisions: int | None = None) -> str:
     """The ``pod-template-hash`` of a pod template. Another `collisions` count gives another hash."""
-    data = canonical(template)
+    data = spew.pod_template(template).encode()
     if collisions is not None:
         data += collisions.to_bytes(4, "little") + bytes(4)
     return safe_encode(fnv1a(data))

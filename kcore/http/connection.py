@@ -18,6 +18,7 @@ from kcore.http import wire
 from kcore.http.limits import Limits
 from kcore.http.messages import AnyResponse, Handler, HeaderList, Request, Response, StreamResponse, UpgradeResponse
 from kcore.http.parser import Incoming, RequestParser
+from kcore.http.tls import TlsStream
 
 READ = 64 * 1024
 _JOIN = 64 * 1024  # bodies below this are copied behind their head, so that one write sends all
@@ -145,12 +146,15 @@ class Connection:
         """Answer, then let the peer read the answer: closing with unread input would reset the connection."""
         with trio.move_on_after(min(2.0, self._limits.header_seconds)):
             await self._write(wire.refusal(code, message), None)
-            lower = getattr(self._stream, "lower", self._stream)
-            if self._stream is lower and isinstance(lower, trio.abc.HalfCloseableStream):
-                await lower.send_eof()
+            stream: trio.abc.Stream = self._stream
+            if isinstance(stream, TlsStream):
+                await stream.send_goodbye()
+                stream = stream.lower  # what still comes is counted, not decrypted
+            if isinstance(stream, trio.abc.HalfCloseableStream):
+                await stream.send_eof()
             left = self._limits.body_bytes + self._limits.header_bytes
             while left > 0:
-                data = await self._stream.receive_some(READ)
+                data = await stream.receive_some(READ)
                 if not data:
                     return
                 left -= len(data)

@@ -104,17 +104,21 @@ class TlsStream(trio.abc.Stream):
     async def wait_send_all_might_not_block(self) -> None:
         await self.lower.wait_send_all_might_not_block()
 
+    async def send_goodbye(self) -> None:
+        """Tell the peer (close_notify) that nothing more will be sent."""
+        try:
+            self.ssl.unwrap()
+        except ssl.SSLError:
+            pass
+        if self._outgoing.pending:
+            await self.lower.send_all(self._outgoing.read())
+
     async def aclose(self) -> None:
         """Says goodbye if the peer takes it at once, and closes."""
         try:
             if not self._sending:
-                try:
-                    self.ssl.unwrap()
-                except ssl.SSLError:
-                    pass
-                if self._outgoing.pending:
-                    with trio.move_on_after(0.2):
-                        await self.lower.send_all(self._outgoing.read())
+                with trio.move_on_after(0.2):
+                    await self.send_goodbye()
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass
         finally:

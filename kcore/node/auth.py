@@ -1,13 +1,14 @@
 """Who may ask a kubelet (Kubernetes docs, "Kubelet authentication/authorization").
 
-A client certificate that the TLS layer has verified: the API server's own (or any of system:masters) may do
-everything. A bearer token (Prometheus has one) is reviewed by the API, and so is what its user may: `get` on
-nodes/metrics, nodes/stats, nodes/log or nodes/proxy. Answers of the API are remembered for a while, as upstream does.
+A client certificate that the TLS layer has verified says who it is: the API server (or any of system:masters) may do
+everything. A bearer token (Prometheus has one) is reviewed by the API. What anybody else may is asked of the API:
+`get` on nodes/metrics, nodes/stats, nodes/log or nodes/proxy. Its answers are remembered for a while, as upstream
+does.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kcore.client.delegation import Delegation, bearer
 from kcore.http.messages import Request, Response
@@ -40,19 +41,26 @@ class Gate:
                 return _refuse(401)
             if found.common_name in API_SERVERS or MASTERS in found.organizations:
                 return None
-            return _refuse(403)
+            asked, key = _asked(agent, request, path)
+            code = await self._reviews(agent).access(found.common_name, found.organizations, asked, key)
+            return None if code == 200 else _refuse(code)
         token = bearer(request.headers.get("authorization", ""))
         if not token:
             return _refuse(401)
-        code = await self._review(agent, token, _VERBS.get(request.method, "get"), subresource(path))
+        code = await self._reviews(agent).review(token, *_asked(agent, request, path))
         return None if code == 200 else _refuse(code)
 
-    async def _review(self, agent: Agent, token: str, verb: str, sub: str) -> int:
-        """200, 401 or 403."""
+    def _reviews(self, agent: Agent) -> Delegation:
         if self._delegation is None:
             self._delegation = Delegation(agent.host.client)
-        asked = {"verb": verb, "version": "v1", "resource": "nodes", "subresource": sub, "name": agent.name}
-        return await self._delegation.review(token, {"resourceAttributes": asked}, f"{verb} {agent.name}/{sub}")
+        return self._delegation
+
+
+def _asked(agent: Agent, request: Request, path: str) -> tuple[dict[str, Any], str]:
+    """What a SubjectAccessReview asks for, and the key that tells it apart."""
+    verb, sub = _VERBS.get(request.method, "get"), subresource(path)
+    asked = {"verb": verb, "version": "v1", "resource": "nodes", "subresource": sub, "name": agent.name}
+    return {"resourceAttributes": asked}, f"{verb} {agent.name}/{sub}"
 
 
 def subresource(path: str) -> str:

@@ -67,7 +67,7 @@ def _number(request: Request, name: str) -> int | None:
     text = request.param(name)
     if not text:
         return None
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()) or len(text) > 18:  # an int64
         raise BadRequest(f'invalid value for {name}: "{text}"')
     return int(text)
 

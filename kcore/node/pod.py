@@ -62,6 +62,7 @@ class PodWorker(Job):
         self.runs: dict[str, Run] = runs_of(pod)
         self.sandbox: Sandbox | None = None
         self.sandbox_attempt = 0
+        self._lost: list[str] = []  # sandboxes that broke
         self.ips: tuple[str, ...] = ()
         self.volumes: dict[str, Volume] = {}
         self.fate: Refusal | None = None  # why the pod was failed by this node
@@ -166,8 +167,16 @@ class PodWorker(Job):
         """The sandbox broke: everything starts over in a new one."""
         if self.sandbox is not None and self.sandbox.id == id and not self.ending:
             self.sandbox, self.sandbox_attempt, self.initialized = None, self.sandbox_attempt + 1, False
-            for run in self.runs.values():
-                run.stale = run.current is not None
+            self._lost.append(id)
+            self.event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+            self.agent.host.spawn(self._stop_lost, id)
+
+    async def _stop_lost(self, id: str) -> None:
+        """End what may still run in a broken sandbox. It is kept until the pod goes: the logs are in it."""
+        await self.agent.runtime.stop_sandbox(id)
+        for run in self.runs.values():
+            run.stale = run.current is not None
+        self.poke()
 
     def watch_health(self, run: Run) -> None:
         """The container has started: probe it as its spec says."""
@@ -385,8 +394,8 @@ class PodWorker(Job):
         self.poke()
 
     async def _remove(self) -> None:
-        if self.sandbox is not None:
-            await self.agent.runtime.remove_sandbox(self.sandbox.id)
+        for id in (*self._lost, *([self.sandbox.id] if self.sandbox is not None else ())):
+            await self.agent.runtime.remove_sandbox(id)
         self.agent.forget(self)
 
     def _remember_status(self) -> None:

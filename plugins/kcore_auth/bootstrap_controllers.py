@@ -157,8 +157,7 @@ CONTROLLERS: dict[str, tuple[Rule, ...]] = {
         ("get list update watch", "-", "persistentvolumeclaims"),
         ("update", "-", "persistentvolumeclaims/status"),
         ("create delete get list watch", "-", "pods"),
-        # "create" is kcore's own: a cluster's installer makes the default class elsewhere, here the controller does
-        ("create get list watch", "storage.k8s.io", "storageclasses"),
+        ("get list watch", "storage.k8s.io", "storageclasses"),
         ("list watch", "-", "nodes"),
         ("create patch update", "- events.k8s.io", "events"),
         ("watch", "-", "events"),

@@ -42,9 +42,12 @@ class MirroringController(Reconciler):
                     await self.client.delete(ENDPOINTSLICES, meta.name(obj), meta.namespace(obj))
                 except NotFound:
                     pass
-            elif any(obj.get(k) != target[k] for k in ("endpoints", "ports")):
-                merged = {**obj, "endpoints": target["endpoints"], "ports": target["ports"]}
-                await self.client.update(ENDPOINTSLICES, merged)
+            elif meta.labels(obj) != meta.labels(target) or any(
+                obj.get(k) != target[k] for k in ("endpoints", "ports")
+            ):
+                metadata = {**obj["metadata"], "labels": meta.labels(target)}
+                merged = {"metadata": metadata, "endpoints": target["endpoints"], "ports": target["ports"]}
+                await self.client.update(ENDPOINTSLICES, {**obj, **merged})
         for target in wanted.values():
             await self.client.create(ENDPOINTSLICES, target, target["metadata"]["namespace"])
         return None

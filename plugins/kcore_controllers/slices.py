@@ -13,6 +13,7 @@ from kcore_controllers import members
 SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 HEADLESS = "service.kubernetes.io/headless"
+REMEMBERED = 1000  # own writes, of which all but the latest have been seen
 CAPACITY = 100  # endpoints in a slice (--max-endpoints-per-slice)
 
 
@@ -49,7 +50,7 @@ class Layout:
         self._manager = manager
         self._slices: list[_Slice] = []
         self._where: dict[tuple[str, str], _Slice] = {}  # (pod key, address family) -> slice
-        self._versions: set[str] = set()  # resource versions of our own writes, whose events are no news
+        self._versions: dict[str, None] = {}  # resource versions of our own writes, whose events are no news; ordered
         self._removed: set[str] = set()
         self._creating: list[tuple[Object, _Slice]] = []
         for obj in present:
@@ -77,7 +78,9 @@ class Layout:
     def expected(self, old: Object | None, new: Object | None) -> bool:
         """Whether an event of a slice tells only what we wrote ourselves."""
         if new is None:
-            return old is not None and meta.name(old) in self._removed
+            known = old is not None and meta.name(old) in self._removed
+            self._removed.discard(meta.name(old or {}))
+            return known
         if meta.resource_version(new) in self._versions:
             return True
         # the event of a write may come before its answer
@@ -142,7 +145,9 @@ class Layout:
         return any(o.endpoints for o in same) or s is not same[0]
 
     def written(self, result: Object, wanted: Object) -> None:
-        self._versions.add(meta.resource_version(result))
+        self._versions[meta.resource_version(result)] = None
+        if len(self._versions) > REMEMBERED:
+            del self._versions[next(iter(self._versions))]
         created = [s for obj, s in self._creating if obj is wanted]
         self._creating = [pair for pair in self._creating if pair[0] is not wanted]
         for s in created or self._slices:

@@ -118,15 +118,18 @@ class _Component:
     async def _allowed(self, request: Request) -> int:
         if self.delegation is None:
             return 200
-        if request.peer_certificate is not None:
-            from kcore.pki.x509 import summary
-
-            return 200 if MASTERS in summary(request.peer_certificate).organizations else 403
-        token = bearer(request.headers.get("authorization", ""))
-        if not token:
-            return 401
         asked = {"nonResourceAttributes": {"path": request.path, "verb": request.method.lower()}}
         try:
+            if request.peer_certificate is not None:
+                from kcore.pki.x509 import summary
+
+                who = summary(request.peer_certificate)
+                if MASTERS in who.organizations:
+                    return 200
+                return await self.delegation.access(who.common_name, who.organizations, asked, request.path)
+            token = bearer(request.headers.get("authorization", ""))
+            if not token:
+                return 401
             return await self.delegation.review(token, asked, request.path)
         except (ApiError, OSError):
             return 503

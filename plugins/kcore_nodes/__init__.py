@@ -71,4 +71,5 @@ async def open_embedded(context: Context, config: NodesConfig) -> AsyncIterator[
 
 @hookimpl
 def kcore_nodes() -> Iterable[Provider[Any]]:
-    return [Provider("embedded", open_embedded, NodesConfig, help="Nodes in this process, over any runtime")]
+    help = "Nodes in this process, over any runtime"
+    return [Provider("embedded", open_embedded, NodesConfig, help=help, exclusive=True)]

@@ -54,6 +54,7 @@ class FakeContainer:
         self._tree: Tree | None = None
         self._scope: trio.CancelScope | None = None
         self._timers: list[Timer] = []
+        self._session: shell.Session | None = None
         self._lines = 0
         self._kill_at = float("inf")
         self._stopping: trio.CancelScope | None = None
@@ -193,10 +194,11 @@ class FakeContainer:
             self.end(code)
 
     async def _interpret(self, program: Any | None) -> int:
+        session = self._session = self.session()
         io = shell.Io(self.attachments.read, self._output("stdout"), self._output("stderr"))
         if program is None or _wants_input(self.config):
-            return await interactive(self.session(), io, tty=self.config.tty)
-        return await shell.run_program(self.session(), program, io)
+            return await interactive(session, io, tty=self.config.tty)
+        return await shell.run_program(session, program, io)
 
     def _output(self, stream: str) -> shell.Write:
         async def write(data: bytes) -> None:
@@ -277,10 +279,9 @@ class FakeContainer:
                 await self.ended.wait()
 
     def resize(self, width: int, height: int) -> None:
-        """A terminal has another size; programs here do not look at it, their environment does."""
-        env = dict(self.config.env)
-        env |= {"COLUMNS": str(width), "LINES": str(height)}
-        self.config = attrs.evolve(self.config, env=tuple(env.items()))
+        """The terminal of the container's own program has another size."""
+        if self._session is not None:
+            self._session.resize(width, height)
 
     def forget(self) -> None:
         """Its node has lost its power: no events, no messages."""

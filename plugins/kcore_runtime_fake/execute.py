@@ -64,7 +64,14 @@ async def joined(container: FakeContainer, command: tuple[str, ...], streams: St
             await container.ended.wait()
             nursery.cancel_scope.cancel()
 
+        async def resize() -> None:
+            assert streams.resize is not None
+            async for size in streams.resize:
+                session.resize(size.width, size.height)
+
         nursery.start_soon(watch)
+        if streams.resize is not None:
+            nursery.start_soon(resize)
         if name in shell.SHELLS and shell.shell_arguments(list(command))[0] is None and _bare(command):
             raw = shell.Io(io.read, _send(streams.stdout), _send(streams.stderr or streams.stdout))
             code = await interactive(session, raw, tty=tty)

@@ -84,6 +84,10 @@ class Session:
     def path(self, name: str) -> str:
         return posixpath.normpath(posixpath.join(self.cwd, name))
 
+    def resize(self, width: int, height: int) -> None:
+        """Its terminal has another size, in characters; here it is the environment that tells."""
+        self.env |= {"COLUMNS": str(width), "LINES": str(height)}
+
     def child(self) -> Session:
         return attrs.evolve(self, env=dict(self.env))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING
 
 import trio
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from kcore_runtime_fake.container import FakeContainer
 
 PROMPT = b"/ # "
+_AHEAD = 64  # pieces of input that are taken in before the program has read them
 
 
 class Attachments:
@@ -22,7 +24,8 @@ class Attachments:
     def __init__(self, container: FakeContainer) -> None:
         self._container = container
         self._streams: list[Streams] = []
-        self._input: list[bytes] = []
+        self._input: deque[bytes] = deque()
+        self._taken = trio.Event()
         self._ended = False
         self._more: trio.Event | None = None
 
@@ -33,7 +36,9 @@ class Attachments:
                 return b""
             self._more = trio.Event()
             await self._more.wait()
-        return self._input.pop(0)
+        self._taken.set()
+        self._taken = trio.Event()
+        return self._input.popleft()
 
     async def send(self, name: str, data: bytes) -> None:
         for streams in tuple(self._streams):
@@ -63,6 +68,8 @@ class Attachments:
     async def _feed(self, stdin: Read) -> None:
         try:
             while data := await stdin():
+                while len(self._input) >= _AHEAD:  # the program does not read: neither do we
+                    await self._taken.wait()
                 self._put(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             pass

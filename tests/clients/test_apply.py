@@ -42,6 +42,27 @@ def test_apply_prunes_what_is_not_in_the_files_any_more(kubectl: Kubectl) -> Non
     assert said == "configmap/one unchanged\nconfigmap/two pruned\n"
 
 
+def test_a_kustomization_is_built_and_applied(kubectl: Kubectl) -> None:
+    (kubectl.directory / "cm.json").write_text(json.dumps(config_map(a="1")))
+    settings = {
+        "resources": ["cm.json"],
+        "namePrefix": "my-",
+        "configMapGenerator": [{"name": "g", "literals": ["b=2"]}],
+    }
+    (kubectl.directory / "kustomization.yaml").write_text(json.dumps(settings))
+    first, second = sorted(kubectl("apply", "-k", str(kubectl.directory)).splitlines())
+    assert first == "configmap/my-cm created"
+    assert re.fullmatch(r"configmap/my-g-\w{10} created", second)
+
+
+def test_dry_runs_store_nothing(kubectl: Kubectl) -> None:
+    shown = kubectl("create", "deployment", "web", "--image=nginx", "--dry-run=server", "-o", "json")
+    assert json.loads(shown)["spec"]["progressDeadlineSeconds"] == 600  # the server's defaults
+    shown = kubectl("create", "deployment", "web", "--image=nginx", "--dry-run=client", "-o", "json")
+    assert "progressDeadlineSeconds" not in json.loads(shown)["spec"]
+    assert kubectl("get", "deployments").strip() == ""
+
+
 def test_appliers_on_the_server_own_their_fields(kubectl: Kubectl) -> None:
     server = ("apply", "--server-side", "-f")
     mine = kubectl.file(config_map(a="1"))

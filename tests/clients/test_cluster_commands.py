@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,10 +46,15 @@ def test_an_eviction_respects_the_budget(kubectl: Kubectl) -> None:
     kubectl("create", "pdb", "keep", "--selector=app=web", "--min-available=1")
     allowed = "jsonpath={.status.currentHealthy}=1"
     kubectl("wait", f"--for={allowed}", "pdb/keep", "--timeout=20s")
-    node = kubectl("get", "pods", "-o", "jsonpath={.items[0].spec.nodeName}")
-    with as_before(kubectl, node):
-        said = kubectl.error("drain", node, "--pod-selector=app=web", "--timeout=1s")
-        assert "Cannot evict pod as it would violate the pod's disruption budget." in said
+    pod = kubectl("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/{kubectl.namespace}/pods/{pod}/eviction"
+    said = kubectl.error("create", "--raw", path, "-f", kubectl.file(eviction))
+    assert "Cannot evict pod as it would violate the pod's disruption budget." in said
+    kubectl("scale", "deployment/web", "--replicas=2")
+    kubectl("wait", "--for=jsonpath={.status.disruptionsAllowed}=1", "pdb/keep", "--timeout=20s")
+    evicted = kubectl("create", "--raw", path, "-f", kubectl.file(eviction))
+    assert json.loads(evicted)["status"] == "Success"
 
 
 def test_taints_keep_pods_away(kubectl: Kubectl) -> None:
@@ -175,6 +182,19 @@ def test_events_tell_a_pods_story(kubectl: Kubectl) -> None:
     listed = kubectl("get", "events", "--field-selector=involvedObject.name=one,reason=Scheduled", "-o", "name")
     assert len(listed.split()) == 1
     assert "No events found" in kubectl.run("events", "--types=Warning").stderr
+
+
+def test_the_api_is_reached_through_kubectl_proxy(kubectl: Kubectl) -> None:
+    kubectl.deployment("web", replicas=1)
+    pod = kubectl("get", "pods", "-o", "jsonpath={.items[0].metadata.name}")
+    with kubectl.background("proxy", "--port=0") as proxy:
+        said = proxy.until(lambda said: re.search(r"Starting to serve on (127.0.0.1:\d+)\n", said))
+        base = f"http://{said.split()[-1]}/api/v1/namespaces/{kubectl.namespace}"
+        with urllib.request.urlopen(f"{base}/pods/{pod}", timeout=10) as answer:
+            assert json.load(answer)["metadata"]["name"] == pod
+        with urllib.request.urlopen(f"{base}/pods/{pod}:8080/proxy/here", timeout=10) as answer:
+            assert (seen := json.load(answer))["pod"] == pod
+        assert seen["path"] == "/here"
 
 
 def test_the_cluster_can_be_dumped(kubectl: Kubectl) -> None:

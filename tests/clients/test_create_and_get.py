@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 
 import yaml
 
-from .conftest import Kubectl
+from .conftest import MANIFESTS, Kubectl
 
 NAME = r"web-[a-z0-9]{6,10}-[a-z0-9]{5}"
 
@@ -101,7 +102,8 @@ def test_wait_sees_conditions_fields_and_deletion(kubectl: Kubectl) -> None:
     assert kubectl("wait", "--for=jsonpath={.status.phase}=Running", "pod/one") == "pod/one condition met\n"
     with kubectl.background("wait", "--for=delete", "pod/one", "--timeout=20s") as waiting:
         kubectl("delete", "pod", "one", "--now")
-        waiting.until(lambda said: "pod/one condition met" in said)
+        assert waiting.process.wait(20) == 0
+        assert waiting.said() in ("pod/one condition met\n", "")  # the latter if it was gone before kubectl looked
     assert "timed out waiting" in kubectl.error("wait", "--for=create", "pod/never", "--timeout=100ms")
 
 
@@ -171,16 +173,51 @@ def test_an_exposed_deployment_gets_a_service_with_its_pods_behind(kubectl: Kube
         assert f"{address}:8080" in described
 
 
+def signing_request(name: str) -> str:
+    """A PKCS #10 request for a user's certificate, as the API wants it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    signed = made.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+    return base64.b64encode(signed.public_bytes(serialization.Encoding.PEM)).decode()
+
+
 def test_every_kind_can_be_listed_and_described(kubectl: Kubectl) -> None:
-    """What the cluster itself has of each kind is read by kubectl's describers."""
-    kubectl.deployment("web", replicas=1)
-    kubectl("create", "configmap", "cm", "--from-literal=a=b")
-    listed = kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    assert len(listed) > 50
-    assert {"pods", "deployments.apps", "cronjobs.batch"} <= set(listed)
-    readable = [name for name in listed if name != "componentstatuses"]
-    done = kubectl.run("get", ",".join(readable), "-A")
-    assert done.returncode == 0, done.stderr
-    done = kubectl.run("describe", ",".join(n for n in readable if "metrics.k8s.io" not in n), "-A")
-    assert done.returncode == 0, done.stderr
-    assert "Name:               node-1" in done.stdout
+    """With an object of (almost) each kind, written by hand or by a controller."""
+    manifest = (MANIFESTS / "one-of-each.yaml").read_text().replace("REQUEST", signing_request("jane"))
+    try:
+        said = kubectl("create", "-f", "-", input=manifest)
+        assert said.count(" created\n") == manifest.count("\nkind: ")
+        kubectl.deployment("web", replicas=1)
+        listed = kubectl("api-resources", "--verbs=list", "-o", "name").split()
+        assert len(listed) > 50
+        assert {"pods", "deployments.apps", "cronjobs.batch"} <= set(listed)
+        readable = ",".join(name for name in listed if name != "componentstatuses" and "metrics.k8s.io" not in name)
+        done = kubectl.run("get", readable, "-o", "wide")
+        assert done.returncode == 0, done.stderr
+        done = kubectl.run("describe", readable)
+        assert done.returncode == 0, done.stderr
+        for line in (
+            r"Name: +node-1$",
+            r"Container +cpu +- +2 +100m +500m +-$",  # the limit range
+            r"Description: +for tests$",  # the priority class
+            r"        CIDR: 192\.0\.2\.0/24$",
+            r" +Server: +nfs\.example$",
+            r" +Common Name: +jane$",
+            r"  resource cpu on pods  \(as a percentage of request\): +<unknown> / 50%$",
+            r"TLS:$",
+            r"Time Zone: +Europe/Berlin$",
+            r"  deployments\.apps +\[\] +\[a\] +\[get\]$",
+        ):
+            assert re.search(line, done.stdout, re.MULTILINE), line
+        approved = kubectl("certificate", "approve", "one-of-each")
+        assert approved == "certificatesigningrequest.certificates.k8s.io/one-of-each approved\n"
+        issued = "--for=jsonpath={.status.certificate}"
+        kubectl("wait", issued, "csr/one-of-each", "--timeout=20s")
+        assert "Approved,Issued" in kubectl("get", "csr", "one-of-each")
+    finally:
+        kubectl.run("delete", "-f", "-", "--ignore-not-found", "--wait=false", input=manifest)

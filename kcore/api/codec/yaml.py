@@ -241,9 +241,9 @@ def resolve(text: str) -> Any:
     if first in "0123456789+-.":
         plain = text.replace("_", "")
         if _INT.fullmatch(plain):
-            number = _integer(plain) if len(plain) <= _MAX_DIGITS else 2**64
-            if -(2**63) <= number < 2**64:
-                return number
+            if len(plain) <= _MAX_DIGITS:
+                number = _integer(plain)
+                return number if -(2**63) <= number < 2**64 else float(number)
         if _FLOAT.fullmatch(plain):
             real = float(plain)
             if math.isinf(real):

@@ -1,0 +1,1 @@
+"""Tests of whole clusters, in processes of their own."""

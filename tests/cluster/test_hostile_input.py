@@ -1,0 +1,453 @@
+"""Input that no honest client sends, against a real process: what it answers, and what is left afterwards.
+
+Every answer is one that Kubernetes gives, or a closed connection. After each test the cluster still answers, has
+written nothing to its standard error, and has the tasks and file descriptors that it had before.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import socket
+import ssl
+import struct
+from typing import Any
+
+import pytest
+from .conftest import CONFIGMAPS, Api, everything, eventually, refused
+
+from kcore import control
+from kcore.kubeconfig import load
+
+pytestmark = pytest.mark.usefixtures("unharmed")
+
+BIG_NUMBER = "9" * 5000  # more digits than int() takes
+UPGRADE = (
+    "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
+
+
+# --- HTTP -------------------------------------------------------------------------------------------------------------
+
+MALFORMED = {
+    "no HTTP at all": (b"\x00\x01\x02\x03" * 100 + b"\r\n\r\n", b"400"),
+    "no method": (b" / HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+    "a method of its own": (b"BREW /api HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+    "HTTP/2 without asking": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"505"),
+    "HTTP/9": (b"GET /api HTTP/9.9\r\nHost: a\r\n\r\n", b"505"),
+    "no host": (b"GET /api HTTP/1.1\r\n\r\n", b"400"),
+    "two hosts": (b"GET /api HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
+    "a long URL": (b"GET /%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 100_000), b"414"),
+    "a selector of a megabyte": (
+        b"GET /api/v1/pods?labelSelector=%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a," * 500_000),
+        b"414",
+    ),
+    "a long header": (b"GET /api HTTP/1.1\r\nHost: a\r\nX: %s\r\n\r\n" % (b"a" * 200_000), b"431"),
+    "many headers": (b"GET /api HTTP/1.1\r\nHost: a\r\n%s\r\n" % b"".join(b"X%d: a\r\n" % i for i in range(1000)), b"431"),
+    "headers without end": (b"GET /api HTTP/1.1\r\nHost: a\r\n" + b"X-A: a\r\n" * 100_000, b"431"),
+    "a NUL in a header": (b"GET /api HTTP/1.1\r\nHost: a\r\nX: a\x00b\r\n\r\n", b"400"),
+    "a folded header": (b"GET /api HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", b"400"),
+    "a space before the colon": (b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nGET /", b"400"),
+    "bare line feeds": (b"GET /api HTTP/1.1\nHost: a\n\n", b"400"),
+    "two lengths": (b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nGET /", b"400"),
+    "a negative length": (b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n", b"400"),
+    "a length beyond numbers": (b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\n" % (b"9" * 5000), b"400"),
+    "a length of a gigabyte": (b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 1073741824\r\n\r\n", b"413"),
+    "length and chunks": (
+        b"POST /api HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /smuggled",
+        b"400",
+    ),
+    "chunks twice": (b"POST /api HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n0\r\n\r\n", b"400"),
+    "chunks, or not": (b"POST /api HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", b"400"),
+    "a chunk of a wrong size": (b"POST /api HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", b"400"),
+    "a chunk beyond numbers": (
+        b"POST /api HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % (b"f" * 100),
+        b"400",
+    ),
+    "a chunk extension without end": (
+        b"POST /api HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1;%s" % (b"a" * 4_000_000),
+        b"413",
+    ),
+    "a path that is no UTF-8": (b"GET /api/%FF HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+    "another server's URL": (b"GET ftp://a/b HTTP/1.1\r\nHost: a\r\n\r\n", b"400"),
+    "an upgrade with a body": (
+        b"GET /api HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\nabc",
+        b"400",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_http_is_refused_and_the_connection_closed(api: Api, name: str) -> None:
+    data, code = MALFORMED[name]
+    with api.open() as sock:
+        try:
+            sock.sendall(data)
+        except OSError:
+            pass  # the server need not listen to the end
+        answer = everything(sock)
+    assert answer[:12] == b"HTTP/1.1 " + code
+    assert answer.count(b"\r\nContent-Length: ") == 1
+    assert b"Connection: close" in answer
+
+
+def test_a_body_that_is_too_long_is_refused_and_the_client_can_read_that(api: Api) -> None:
+    limit = 3 * 1024 * 1024
+    assert api.call("POST", CONFIGMAPS, b"x" * (limit + 1)) == (413, f"limit is {limit} bytes")
+    assert api.call("POST", CONFIGMAPS, b" " * limit)[0] == 400
+
+
+def test_a_request_that_stops_half_way_is_nobodys(api: Api) -> None:
+    head = f"POST {CONFIGMAPS} HTTP/1.1\r\nHost: a\r\n"
+    body = '{"metadata":{"name":"half"}}'
+    whole = f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    for end in (1, 10, len(head), len(whole) - 20, len(whole) - 1):
+        with api.open() as sock:
+            sock.sendall(whole[:end].encode())
+        with socket.create_connection(api.address) as plain:  # and without a goodbye of TLS
+            sock = api.administrator.wrap_socket(plain, do_handshake_on_connect=True)
+            sock.sendall(whole[:end].encode())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+    assert api.call("GET", f"{CONFIGMAPS}/half")[0] == 404
+
+
+def test_what_is_no_tls_is_not_talked_to(api: Api) -> None:
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+    for data in (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x00" * 1000, hello, hello + b"\xff" * 5000, b"SSH-2.0-x\r\n"):
+        with socket.create_connection(api.address) as sock:
+            sock.sendall(data)
+            sock.shutdown(socket.SHUT_WR)
+            assert not everything(sock).startswith(b"HTTP/1.1 200")
+
+
+def test_a_thousand_clients_that_say_nothing_more_hold_nobody_up(api: Api) -> None:
+    slow = [socket.create_connection(api.address) for _ in range(1000)]
+    try:
+        for sock in slow[::2]:
+            sock.send(b"\x16\x03\x01")  # the first bytes of a handshake
+        talking = [api.open() for _ in range(20)]
+        for number, one in enumerate(talking):
+            one.send(b"GET /api HTTP/1.1\r\nHo"[: number + 1])
+        for _ in range(20):
+            assert api.call("GET", "/api")[0] == 200
+        for one in talking:
+            one.close()
+    finally:
+        for sock in slow:
+            sock.close()
+
+
+# --- who is asking ----------------------------------------------------------------------------------------------------
+
+
+def token(**claims: Any) -> str:
+    def part(value: Any) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    header = claims.pop("header", {"alg": "none"})
+    return f"{part(header)}.{part(claims)}.{claims.get('signature', '')}"
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        "Bearer",
+        "Bearer x",
+        "Bearer a.b.c",
+        "Bearer " + "." * 5000,
+        "Bearer \xff\xfe",
+        "Bearer " + token(iss="https://kubernetes.default.svc", sub="system:admin"),
+        "Bearer " + token(header={"alg": "HS256"}, iss="https://kubernetes.default.svc", signature="AAAA"),
+        "Bearer " + token(header=[], iss=[]),
+        "Bearer " + token(header={"alg": "RS256", "kid": ["x"]}, exp="never"),
+        "Basic !!!",
+        "Basic " + base64.b64encode(b"admin:admin").decode(),
+        "Digest " + "x" * 1000,
+        ",",
+    ],
+)
+def test_credentials_that_mean_nothing_are_unauthorized(api: Api, credentials: str) -> None:
+    request = f"GET {CONFIGMAPS} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: {credentials}\r\n\r\n"
+    answer = api.say(request.encode("latin-1"), context=api.stranger)
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b'"reason":"Unauthorized"' in answer
+
+
+def test_a_token_that_was_changed_or_is_for_somebody_else_is_unauthorized(api: Api) -> None:
+    def ask(token: str) -> bytes:
+        request = f"GET /api/v1/pods HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+        return api.say(request.encode(), context=api.stranger)[9:12]
+
+    good = api.cluster.kubectl("create", "token", "default").strip()
+    foreign = api.cluster.kubectl("create", "token", "default", "--audience=somebody-else").strip()
+    head, claims, signature = good.split(".")
+    assert ask(good) == b"403"  # known, but not allowed
+    other = base64.urlsafe_b64encode(base64.urlsafe_b64decode(claims + "==").replace(b"default", b"admin12"))
+    for bad in (foreign, f"{head}.{other.rstrip(b'=').decode()}.{signature}", f"{head}.{claims}.", good[:-10], good * 2):
+        assert ask(bad) == b"401"
+
+
+def test_a_certificate_of_another_authority_is_not_let_in(api: Api) -> None:
+    from datetime import UTC, datetime, timedelta
+
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    who = x509.Name(
+        [
+            x509.NameAttribute(x509.NameOID.ORGANIZATION_NAME, "system:masters"),
+            x509.NameAttribute(x509.NameOID.COMMON_NAME, "admin"),
+        ]
+    )
+    now = datetime.now(UTC)
+    forged = x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key())
+    forged = forged.serial_number(1).not_valid_before(now - timedelta(1)).not_valid_after(now + timedelta(1))
+    pair = api.cluster.directory / "forged.pem"
+    pair.write_bytes(
+        forged.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.create_default_context(cadata=load(api.cluster.kubeconfig).ca_pem.decode())
+    context.check_hostname = False
+    context.load_cert_chain(pair)
+    answer = b""
+    try:
+        answer = api.say(b"GET /api/v1/secrets HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", context=context)
+    except ssl.SSLError:
+        pass
+    assert answer[9:12] in (b"", b"401", b"403")
+
+
+# --- watches, upgrades, proxies --------------------------------------------------------------------------------------
+
+
+def vanish(sock: socket.socket) -> None:
+    """Close as a client that was killed: a reset, no goodbye of TLS."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    sock.close()
+
+
+def frame(data: bytes, opcode: int = 2) -> bytes:
+    """A client's WebSocket frame (RFC 6455, 5.2), masked with zeros."""
+    length = struct.pack(">B", 128 | len(data)) if len(data) < 126 else struct.pack(">BH", 254, len(data))
+    return bytes((128 | opcode,)) + length + bytes(4) + data
+
+
+def upgrade(api: Api, path: str, protocol: str = "") -> ssl.SSLSocket:
+    sock = api.open()
+    wanted = f"Sec-WebSocket-Protocol: {protocol}\r\n" if protocol else ""
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n{UPGRADE}{wanted}\r\n".encode())
+    assert sock.recv(65536).startswith(b"HTTP/1.1 101 ")
+    return sock
+
+
+def test_watches_whose_clients_vanish_leave_nothing(api: Api) -> None:
+    for number in range(40):
+        sock = api.open()
+        query = ("watch=1", "watch=1&resourceVersion=0&allowWatchBookmarks=1", "watch=1&labelSelector=a%3Db")[number % 3]
+        sock.sendall(f"GET {CONFIGMAPS}?{query} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        assert sock.recv(100).startswith(b"HTTP/1.1 200 ")
+        if number % 2:
+            vanish(sock)
+        else:
+            sock.close()
+
+
+def test_a_client_that_asks_and_reads_nothing_hurts_itself_only(api: Api) -> None:
+    with api.open() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.settimeout(1)
+        try:
+            for _ in range(20):
+                deaf.sendall(b"GET /openapi/v2 HTTP/1.1\r\nHost: a\r\n\r\n" * 10)
+        except OSError:
+            pass  # it is not listened to any more
+        assert api.call("GET", "/api")[0] == 200
+        vanish(deaf)
+
+
+EXEC = "/api/v1/namespaces/default/pods/shell/exec?stdin=1&stdout=1&stderr=1&command="
+FORWARD = "/api/v1/namespaces/default/pods/web/portforward"
+
+
+@pytest.mark.parametrize("garbage", [b"", b"\xff" * 1000, b"\x00" * 1000, frame(b""), frame(b"\x09x"), frame(b"\xff" * 9)])
+@pytest.mark.parametrize(
+    ("path", "protocol"),
+    [
+        (f"{EXEC}sleep&command=1000", "v5.channel.k8s.io"),
+        (f"{EXEC}cat", "v4.base64.channel.k8s.io"),
+        (f"{EXEC}cat&tty=1", "channel.k8s.io"),
+        (EXEC.replace("/exec", "/attach"), "v4.channel.k8s.io"),
+        (f"{FORWARD}?ports=8080", "v4.channel.k8s.io"),
+        (FORWARD, "SPDY/3.1+portforward.k8s.io"),
+    ],
+)
+def test_sockets_dropped_half_way_leave_nothing(api: Api, path: str, protocol: str, garbage: bytes) -> None:
+    polite, rude = upgrade(api, path, protocol), upgrade(api, path, protocol)
+    for sock in (polite, rude):
+        sock.sendall(garbage)
+    polite.close()
+    vanish(rude)
+
+
+def test_a_client_that_vanishes_while_much_is_sent_to_it(api: Api) -> None:
+    for protocol in ("v5.channel.k8s.io", "v4.base64.channel.k8s.io"):
+        sock = upgrade(api, f"{EXEC}cat", protocol)
+        data = b"\x00" + b"x" * 60_000 if "base64" not in protocol else b"0" + base64.b64encode(b"x" * 40_000)
+        for _ in range(20):
+            sock.sendall(frame(data, 1 if "base64" in protocol else 2))
+        vanish(sock)
+
+
+def spdy(kind: int, payload: bytes) -> bytes:
+    return struct.pack(">II", 0x80030000 | kind, len(payload)) + payload
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        spdy(1, b""),
+        spdy(1, struct.pack(">IIH", 1, 0, 0) + b"not compressed"),
+        spdy(3, b"\x01"),
+        spdy(6, b""),
+        spdy(8, b""),
+        spdy(99, b"x" * 100),
+        b"\x80\x02\x00\x01\x00\x00\x00\x00",
+        b"\x00\x00\x00\x01\x00\xff\xff\xff" + b"x" * 60_000,
+        b"".join(spdy(6, struct.pack(">I", 2 * n + 1)) for n in range(1000)),
+    ],
+)
+@pytest.mark.parametrize("tunnelled", [True, False])
+def test_garbage_for_port_forwarding_ends_it(api: Api, data: bytes, tunnelled: bool) -> None:
+    if tunnelled:
+        sock = upgrade(api, FORWARD, "SPDY/3.1+portforward.k8s.io")
+        sock.sendall(frame(data[:60_000]))
+    else:
+        sock = api.open()
+        head = "Connection: Upgrade\r\nUpgrade: SPDY/3.1\r\nX-Stream-Protocol-Version: portforward.k8s.io\r\n"
+        sock.sendall(f"POST {FORWARD} HTTP/1.1\r\nHost: a\r\n{head}\r\n".encode())
+        assert sock.recv(65536).startswith(b"HTTP/1.1 101 ")
+        sock.sendall(data)
+    vanish(sock)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+        UPGRADE.replace("13", "7"),
+        UPGRADE.replace("dGhlIHNhbXBsZSBub25jZQ==", "short"),
+        UPGRADE + "Sec-WebSocket-Protocol: v99.channel.k8s.io\r\n",
+        UPGRADE + "Sec-WebSocket-Protocol: " + ",".join("abc" for _ in range(2000)) + "\r\n",
+        "Upgrade: SPDY/3.1\r\nConnection: Upgrade\r\nX-Stream-Protocol-Version: v99\r\n",
+        "Upgrade: h2c\r\nConnection: Upgrade\r\n",
+        "",
+    ],
+)
+def test_an_upgrade_that_cannot_be_is_refused(api: Api, headers: str) -> None:
+    for path in (f"{EXEC}cat", f"{FORWARD}?ports=8080", f"{FORWARD}?ports=x", f"{FORWARD}?ports=99999"):
+        answer = api.say(f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n{headers}\r\n".encode())
+        assert answer[9:12] in (b"400", b"403"), answer
+
+
+@pytest.mark.parametrize("path", ["pods/web:8080", "pods/http:web:8080", "nodes/node-1"])
+def test_a_proxy_whose_client_vanishes_leaves_nothing(api: Api, path: str) -> None:
+    kind = "" if path.startswith("nodes") else "namespaces/default/"
+    for number in range(10):
+        sock = api.open()
+        head = f"POST /api/v1/{kind}{path}/proxy/x HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n"
+        sock.sendall(head.encode() + b"x" * (100_000 if number % 2 else 5))
+        vanish(sock)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nodes/node-1/proxy/containerLogs/default/web/web?tailLines=%C2%B2",
+        f"namespaces/default/pods/web/log?tailLines={BIG_NUMBER}",
+        "namespaces/default/pods/web/log?tailLines=%C2%B2",
+        "namespaces/default/pods/web/log?sinceTime=yesterday",
+        f"namespaces/default/pods/web/log?sinceSeconds={BIG_NUMBER}",
+        "namespaces/default/pods/web/log?limitBytes=-1&container=%00",
+        "namespaces/default/pods/web:99999999/proxy/",
+        "namespaces/default/pods/web:%00/proxy/",
+        "namespaces/default/pods/web:x:y:z/proxy/",
+        "namespaces/default/pods/https:web:8080/proxy/",
+        "namespaces/default/pods/web:1/proxy/",
+        "nodes/node-1:99999/proxy/",
+        "nodes/https:node-1:-5/proxy/",
+        "namespaces/default/services/kubernetes:%C2%B2/proxy/",
+    ],
+)
+def test_a_place_that_cannot_be_reached_is_told_as_such(api: Api, path: str) -> None:
+    code, text = api.call("GET", f"/api/v1/{path}")
+    assert 400 <= code <= 503 and text
+    assert "Traceback" not in text and "Internal error occurred" not in text
+
+
+# --- the node's own port, and the control socket ----------------------------------------------------------------------
+
+
+def test_a_node_takes_no_garbage_and_no_strangers(api: Api) -> None:
+    node = api.cluster.get("node", "node-1")
+    address = next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    port = node["status"]["daemonEndpoints"]["kubeletEndpoint"]["Port"]
+    anybody = ssl.create_default_context()
+    anybody.check_hostname, anybody.verify_mode = False, ssl.CERT_NONE
+    for data in (b"\x00" * 1000, b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + b"\xff" * 1000):
+        with socket.create_connection((address, port)) as plain:
+            plain.sendall(data)
+            plain.shutdown(socket.SHUT_WR)
+            assert b" 200 " not in everything(plain)
+    for path in ("pods", "exec/default/shell/shell?command=sh&output=1", "run/default/shell/shell?cmd=id", "../pods", "%00"):
+        for method in ("GET", "POST", "BREW"):
+            with anybody.wrap_socket(socket.create_connection((address, port), 10)) as sock:
+                sock.sendall(f"{method} /{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+                assert everything(sock)[9:12] in (b"400", b"401", b"403", b"404")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\n",
+        b"{}\n",
+        b"[]\n",
+        b"\xff\xfe\n",
+        b"\x00" * 1000 + b"\n",
+        b"[" * 500_000 + b"\n",
+        b'{"command":{"a":1}}\n',
+        b'{"command":["status"]}\n',
+        b'{"command":null}\n',
+        b'{"command":"' + b"x" * 100_000 + b'"}\n',
+        b'{"command":"swap"}\n',
+        b'{"command":"swap","slot":[],"table":5}\n',
+        b'{"command":"swap","slot":"api","table":5}\n',
+        b'{"command":"swap","slot":"proxy","table":{"use":[]}}\n',
+        b'{"command":"swap","slot":"proxy","table":{"use":"../../x"}}\n',
+        b'{"command":"node","action":"stop","name":{}}\n',
+        b'{"command":"node","action":[],"name":"../x"}\n',
+        b'{"command":"node"}\n',
+    ],
+)
+def test_garbage_on_the_control_socket_is_one_line_of_an_error(api: Api, line: bytes) -> None:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(api.cluster.directory / control.NAME))
+        sock.sendall(line)
+        answer = json.loads(everything(sock))
+    assert list(answer) == ["error"] and "\n" not in answer["error"]
+    assert api.cluster.status()["parts"]
+
+
+def test_the_control_socket_bears_clients_that_go_or_never_end(api: Api) -> None:
+    path = str(api.cluster.directory / control.NAME)
+    for data in (b"", b'{"command"', b'{"command":"status"}\n', b"x" * (control.LIMIT + 10)):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(path)
+            sock.sendall(data)
+    assert api.cluster.status()["parts"]
