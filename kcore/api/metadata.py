@@ -166,6 +166,8 @@ def metadata_update(obj: Object, old: Object) -> list[Cause]:
     for member in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         if new.get(member) != was.get(member):
             found.append(fields.invalid(f"metadata.{member}", new.get(member), _IMMUTABLE))
+    if new.get("ownerReferences"):
+        found += owner_references(new["ownerReferences"], "metadata.ownerReferences")
     if not new.get("resourceVersion"):
         found.append(fields.invalid("metadata.resourceVersion", 0, "must be specified for an update"))
     return found

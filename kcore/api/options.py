@@ -8,9 +8,8 @@ from typing import Any
 import attrs
 
 from kcore import errors
-from kcore.api import fields, typed
+from kcore.api import bodies, fields
 from kcore.api.auth import User
-from kcore.api.schema import Schema
 from kcore.errors import Cause
 from kcore.http.messages import Request
 
@@ -19,22 +18,6 @@ _POLICIES = ("Foreground", "Background", "Orphan")
 APPLY = "application/apply-patch+yaml"
 _INTEGER = re.compile(r"[-+]?[0-9]+").fullmatch  # what strconv takes: int() would take "1_000", " 1" and other scripts
 _DIGITS = 1000
-_STRING = Schema("string")
-_DELETE_OPTIONS = Schema(
-    "object",
-    name="io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions",
-    properties={
-        "dryRun": Schema("array", items=_STRING),
-        "gracePeriodSeconds": Schema("integer", "int64"),
-        "orphanDependents": Schema("boolean"),
-        "preconditions": Schema(
-            "object",
-            name="io.k8s.apimachinery.pkg.apis.meta.v1.Preconditions",
-            properties={"resourceVersion": _STRING, "uid": _STRING},
-        ),
-        "propagationPolicy": _STRING,
-    },
-)
 
 
 @attrs.define
@@ -112,9 +95,7 @@ def delete_options(request: Request, body: dict[str, Any] | None) -> DeleteOptio
     """A DELETE's options: the body if there is one, else the query string. Raises Invalid or BadRequest."""
     source: dict[str, Any]
     if body is not None:
-        why = typed.problem(body, _DELETE_OPTIONS)
-        if why:
-            raise errors.BadRequest(why)
+        bodies.check(body, "DeleteOptions")
         source = body
     else:
         params = request.params

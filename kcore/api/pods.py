@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kcore import clock, errors
-from kcore.api import answers, decoding, deletion, fields, negotiate, options
+from kcore.api import answers, bodies, decoding, deletion, fields, negotiate, options
 from kcore.api.admission import AdmissionRequest
 from kcore.api.auth import User
 from kcore.api.options import Caller
@@ -40,6 +40,7 @@ class Pods:
         """The body, once admission has seen it."""
         body = decoding.body(request, kind, caller)
         decoding.adopt(kind, version, body)
+        bodies.check(body, kind)
         name = info.name or (body.get("metadata") or {}).get("name", "")
         seen = AdmissionRequest(
             "CREATE", served.kind, info.subresource, info.namespace, name, caller.user, body, None, caller.options,

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 
 import attrs
 
+from kcore import errors
+from kcore.api import names
 from kcore.api.cache import Cache, Entry, Watcher
+from kcore.api.fields import show
 from kcore.api.served import Served
 from kcore.objects import selectors
 from kcore.objects.selectors import EVERYTHING, Selector
 
+_NUMBER = re.compile(r"[-+]?[0-9]{1,18}").fullmatch
 _FieldTest = tuple[str, Callable[[Entry], str], bool, str]  # field, how to read it, wanted equal, value
 
 
@@ -27,7 +32,10 @@ class Selection:
     @staticmethod
     def parse(served: Served, namespace: str, label_selector: str = "", field_selector: str = "") -> Selection:
         """Raises BadRequest for a selector that cannot be understood or a field that is not selectable."""
-        labels = selectors.parse(label_selector) if label_selector else EVERYTHING
+        labels = EVERYTHING
+        if label_selector:
+            labels = selectors.parse(label_selector)
+            _check(labels)
         tests: list[_FieldTest] = []
         if field_selector:
             for field, op, value in selectors.parse_fields(field_selector):
@@ -88,3 +96,19 @@ class Selection:
         if self.namespace:
             return self.cache.watch("metadata.namespace", self.namespace)
         return self.cache.watch()
+
+
+def _check(labels: Selector) -> None:
+    """Keys and values must be such as labels can have. Raises BadRequest."""
+    for requirement in labels.requirements:
+        for why in names.qualified_name(requirement.key):
+            raise errors.BadRequest(f"unable to parse requirement: <nil>: Invalid value: {show(requirement.key)}: {why}")
+        for at, value in enumerate(sorted(requirement.values)):
+            for why in names.label_value(value):
+                where = f"values[{at}][{requirement.key}]"
+                raise errors.BadRequest(f"unable to parse requirement: {where}: Invalid value: {show(value)}: {why}")
+            if requirement.op in ("gt", "lt") and not _NUMBER(value):
+                raise errors.BadRequest(
+                    f"unable to parse requirement: values[{at}]: Invalid value: {show(value)}: "
+                    "for 'Gt', 'Lt' operators, the value must be an integer"
+                )

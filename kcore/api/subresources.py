@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from kcore import errors
-from kcore.api import answers, decoding, negotiate, options
+from kcore.api import answers, bodies, decoding, negotiate, options
 from kcore.api.admission import AdmissionRequest
 from kcore.api.auth import User
 from kcore.api.parts import PARTS
@@ -145,7 +145,9 @@ class Subresources:
         group = declared.group or kind.group
         version = declared.version or kind.version
         decoding.adopt(declared.kind, f"{group}/{version}" if group else version, obj)
-        obj.setdefault("metadata", {})
+        bodies.check(obj, declared.kind)
+        if obj.get("metadata") is None:
+            obj["metadata"] = {}
         return obj
 
     async def _connect(self, served: Served, info: RequestInfo, user: User) -> None:
