@@ -63,4 +63,6 @@ def check(obj: Object, kind: str) -> None:
     schema = _SCHEMAS.get(kind)
     why = typed.problem(obj, schema) if schema is not None else ""
     if why:
-        raise errors.BadRequest(f"{kind} in version \"{obj.get('apiVersion') or ''}\" cannot be handled as a {kind}: {why}")
+        raise errors.BadRequest(
+            f'{kind} in version "{obj.get("apiVersion") or ""}" cannot be handled as a {kind}: {why}'
+        )

@@ -102,7 +102,9 @@ def _check(labels: Selector) -> None:
     """Keys and values must be such as labels can have. Raises BadRequest."""
     for requirement in labels.requirements:
         for why in names.qualified_name(requirement.key):
-            raise errors.BadRequest(f"unable to parse requirement: <nil>: Invalid value: {show(requirement.key)}: {why}")
+            raise errors.BadRequest(
+                f"unable to parse requirement: <nil>: Invalid value: {show(requirement.key)}: {why}"
+            )
         for at, value in enumerate(sorted(requirement.values)):
             for why in names.label_value(value):
                 where = f"values[{at}][{requirement.key}]"

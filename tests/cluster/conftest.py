@@ -34,7 +34,9 @@ class Api:
         self, method: str, path: str, body: bytes | None = None, type: str = "application/json", **headers: str
     ) -> tuple[int, str]:
         """(code, message of the Status or the text) of the answer to a whole request."""
-        connection = self.connection or http.client.HTTPSConnection(*self.address, context=self.administrator, timeout=30)
+        connection = self.connection or http.client.HTTPSConnection(
+            *self.address, context=self.administrator, timeout=30
+        )
         self.connection = None
         connection.putrequest(method, path, skip_accept_encoding=True)
         for name, value in headers.items():
