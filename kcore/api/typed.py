@@ -70,12 +70,15 @@ def problem(obj: Object, schema: Schema) -> str:
 
 
 def empty(schema: Schema) -> Object:
-    """What Go writes for a kind of which nothing is set: the members that are always there."""
-    shape = _root(schema)[1]
-    made: Object = shapes.zero(shape) if shape.kind == shapes.STRUCT else {}
+    """What Go writes for a kind of which nothing is set: what is always there. Shared: do not change it."""
+    made = _empty.get(schema)
+    if made is None:
+        shape = _root(schema)[1]
+        made = _empty[schema] = shapes.zero(shape) if shape.kind == shapes.STRUCT else {}
     return made
 
 
+_empty: WeakKeyDictionary[Schema, Object] = WeakKeyDictionary()
 _roots: WeakKeyDictionary[Schema, tuple[_Reader, Shape]] = WeakKeyDictionary()  # custom resources come and go
 
 
@@ -293,7 +296,7 @@ def _make_struct(shape: Shape) -> _Reader:
     kept = {k for k, m in shape.members.items() if m.keep_empty or m.shape.kind not in _EMPTIES}
     nullable = {k for k, m in shape.members.items() if m.keep_null}
     # upstream answers with what came back from its store, and protobuf does not tell an empty list from none
-    nulled = {k for k in nullable if shape.members[k].shape.kind in (shapes.LIST, shapes.MAP, shapes.BYTES)}
+    nulled = {k for k in nullable if shape.members[k].shape.kind in (shapes.LIST, shapes.MAP)}
     readers = {k: _compile(m.shape) for k, m in shape.members.items()}
     if name == "ObjectMeta":
         readers["managedFields"] = _read_managers(readers["managedFields"])

@@ -195,15 +195,18 @@ class Informer:
         """List, then watch, for ever. Owned by `Informers`."""
         failures = 0
         while True:
+            began = trio.current_time()
             try:
                 if not self._version:
                     await self._list(client)
-                failures = 0
                 await self._watch(client)
+                failures = 0
             except Gone:
                 self._version = ""
             except (ApiError, OSError, trio.BrokenResourceError) as error:
                 _log.debug("%s: %s; trying again", self.resource, error)
+                if trio.current_time() - began > BACKOFF_MAX:
+                    failures = 0  # it had worked for a while
                 delay: float = min(BACKOFF_FIRST * 2 ** min(failures, 20), BACKOFF_MAX)
                 failures += 1
                 await trio.sleep(delay * (0.5 + random.random()))

@@ -77,12 +77,16 @@ class LeaderElector:
 
     async def _keep(self, work: trio.CancelScope) -> None:
         renewed = trio.current_time()
-        while trio.current_time() - renewed < self.timing.renew:
-            await trio.sleep(self.timing.retry)
-            if await self._try():
-                renewed = trio.current_time()
-            elif self._seen[0] != self.identity:
-                break  # somebody else holds it
+        while True:
+            with trio.move_on_at(renewed + self.timing.renew) as time_left:  # an API that hangs gives no answer
+                await trio.sleep(self.timing.retry)
+                asked = trio.current_time()
+                if await self._try():
+                    renewed = asked
+                elif self._seen[0] != self.identity:
+                    break  # somebody else holds it
+            if time_left.cancelled_caught:
+                break
         work.cancel()
 
     async def _try(self) -> bool:

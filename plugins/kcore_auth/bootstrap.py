@@ -43,7 +43,12 @@ _AGGREGATED_TO = {
 # Subjects by role, beside those of controllers: "g:" a group, "u:" a user, "s:" a service account in kube-system.
 _CLUSTER_BINDINGS = {
     "cluster-admin": ("cluster-admin", "g:system:masters"),
-    "kcore:default-storage-class": ("kcore:default-storage-class", "u:system:kube-controller-manager"),
+    # elsewhere a cluster's installer makes the default class, here the controller does
+    "kcore:default-storage-class": (
+        "kcore:default-storage-class",
+        "u:system:kube-controller-manager",
+        "s:persistent-volume-binder",
+    ),
     "system:basic-user": ("system:basic-user", "g:system:authenticated"),
     "system:discovery": ("system:discovery", "g:system:authenticated"),
     "system:kube-controller-manager": ("system:kube-controller-manager", "u:system:kube-controller-manager"),

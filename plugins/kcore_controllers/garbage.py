@@ -129,7 +129,7 @@ class GarbageCollector(Reconciler):
             state = await self._owner_state(node, ref.uid)
             if state == "gone":
                 gone.add(ref.uid)
-            elif (state == "waiting" and ref.blocking) or state == "waiting":
+            elif state == "waiting":
                 waiting.add(ref.uid)
             else:
                 solid.append(ref.uid)
@@ -138,6 +138,9 @@ class GarbageCollector(Reconciler):
                 await self._drop_references(node, gone | waiting)
             return
         if waiting and node.dependents:
+            dependents = (self.graph.get(uid) for uid in node.dependents)
+            if any(d is not None and d.state == FOREGROUND for d in dependents):
+                await self._unblock(node)  # a circle: each would wait for the other
             await self._delete(node, "Foreground")
         else:
             await self._delete(node, "Background")
@@ -192,6 +195,17 @@ class GarbageCollector(Reconciler):
                 return
             kept = [r for r in obj["metadata"].get("ownerReferences") or () if r["uid"] not in uids]
             await self._patch_metadata(node, obj, {"ownerReferences": kept or None})
+        except NotFound:
+            pass
+
+    async def _unblock(self, node: Node) -> None:
+        """From now on no owner's deletion waits for this one."""
+        try:
+            obj = await self.client.get(node.resource, node.name, node.namespace)
+            references = obj["metadata"].get("ownerReferences") or []
+            if meta.uid(obj) == node.uid and any(r.get("blockOwnerDeletion") for r in references):
+                freed = [{**r, "blockOwnerDeletion": False} for r in references]
+                await self._patch_metadata(node, obj, {"ownerReferences": freed})
         except NotFound:
             pass
 

@@ -63,6 +63,12 @@ def _mirrored(obj: Object) -> tuple[str, ...]:
     return (f"{meta.namespace(obj)}/{labels[SERVICE_NAME]}",)
 
 
+def _differs(present: Object, wanted: Object) -> bool:
+    return meta.labels(present) != meta.labels(wanted) or any(
+        present.get(k) != wanted[k] for k in ("endpoints", "ports")
+    )
+
+
 def _mirrors(service: Object, endpoints: Object) -> bool:
     return not (
         service["spec"].get("selector")

@@ -9,6 +9,7 @@ Names of definitions and of protobuf messages follow from group, version and kin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from copy import deepcopy
 from typing import Any, Protocol
 
 from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
@@ -135,7 +136,7 @@ class Builtin(Strategy):
         from kcore_kinds import bundle
 
         whole = typed.empty(bundle.schema(self.definition))
-        return {member: whole[member]} if member in whole else {}
+        return {member: deepcopy(whole[member])} if member in whole else {}
 
     def validate(self, obj: Object) -> Iterable[Cause]:
         from kcore_kinds import validation

@@ -118,8 +118,8 @@ def _annotate(obj: Object, name: str, value: str) -> None:
 class JobStrategy(Workload):
     orphans_by_default = True
     orphan_warning = (
-        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or "
-        "set propagationPolicy=Orphan to suppress this warning"
+        "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them "
+        "or set propagationPolicy=Orphan to suppress this warning"
     )
 
     def prepare_create(self, obj: Object) -> None:

@@ -67,6 +67,13 @@ def test_a_list_that_is_always_written_is_null_when_missing_or_empty() -> None:
     assert read("Role", rules=[]) == {"rules": None}
 
 
+def test_empty_bytes_are_not_null() -> None:
+    schema = bundle.schema("io.k8s.api.certificates.v1.CertificateSigningRequest")
+    obj: Object = {"spec": {"request": "", "signerName": "a"}}
+    validation.prepare(obj, schema, "CertificateSigningRequest")
+    assert obj["spec"]["request"] == ""
+
+
 def test_times_take_their_canonical_form() -> None:
     meta = read("ConfigMap", metadata={"creationTimestamp": "2024-01-01T02:00:00.5+02:00", "deletionTimestamp": None})
     assert meta == {"metadata": {"creationTimestamp": "2024-01-01T00:00:00Z"}}

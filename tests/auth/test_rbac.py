@@ -250,3 +250,13 @@ async def test_a_node_changes_itself_and_its_pods_only() -> None:
     with pytest.raises(errors.Forbidden, match="mirror"):
         await plugin.validate(write("CREATE", pods, {"metadata": {"name": "p"}, "spec": {"nodeName": "n1"}}))
     assert not plugin.handles(write("UPDATE", nodes, other, user=WEAK))
+
+
+def test_the_controllers_own_roles_are_upstreams():
+    roles = {o["metadata"]["name"]: o for o in bootstrap.objects(CLUSTERROLES)}
+    binder = roles["system:controller:persistent-volume-binder"]["rules"]
+    [classes] = [r for r in binder if r.get("resources") == ["storageclasses"]]
+    assert classes["verbs"] == ["get", "list", "watch"]
+    bindings = {o["metadata"]["name"]: o for o in bootstrap.objects(CLUSTERROLEBINDINGS)}
+    subjects = bindings["kcore:default-storage-class"]["subjects"]
+    assert [s["name"] for s in subjects] == ["system:kube-controller-manager", "persistent-volume-binder"]

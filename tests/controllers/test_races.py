@@ -8,7 +8,8 @@ import trio
 from trio.testing import MockClock
 
 from kcore.client import WatchEvent
-from kcore.objects.resources import GVR, PODS, REPLICASETS
+from kcore.objects import meta
+from kcore.objects.resources import CONFIGMAPS, GVR, PODS, REPLICASETS
 from kcore.testing.client import MemoryClient
 
 from .conftest import Start
@@ -50,3 +51,20 @@ async def test_orphans_survive_although_the_collector_hears_of_their_freedom_lat
         await c.settle(60)
         assert await c.all(REPLICASETS) == []
         assert [p["metadata"].get("ownerReferences") for p in await c.all(PODS)] == [None, None]
+
+
+async def test_owners_of_each_other_do_not_wait_for_each_other_for_ever(
+    cluster: Start, autojump_clock: MockClock
+) -> None:
+    async with cluster("garbagecollector") as c:
+        made = {}
+        for name in ("a", "b"):
+            made[name] = await c.client.create(CONFIGMAPS, {"metadata": {"name": name}}, "default")
+        for name, owner in (("a", "b"), ("b", "a")):
+            ref = {"apiVersion": "v1", "kind": "ConfigMap", "name": owner, "uid": meta.uid(made[owner])}
+            change = {"metadata": {"ownerReferences": [{**ref, "blockOwnerDeletion": True}]}}
+            await c.client.patch(CONFIGMAPS, name, change, "default")
+        await c.settle(5)
+        await c.client.delete(CONFIGMAPS, "a", "default", propagation="Foreground")
+        await c.settle(60)
+        assert await c.all(CONFIGMAPS) == []

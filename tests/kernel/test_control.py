@@ -17,7 +17,7 @@ async def test_a_command_that_breaks_is_told_and_the_next_is_answered(tmp_path: 
         return {"fine": True}
 
     async def broken(request: dict[str, Any]) -> dict[str, Any]:
-        raise AttributeError("no such thing")
+        raise RuntimeError("no such thing")
 
     async with trio.open_nursery() as nursery:
         await nursery.start(control.serve, tmp_path, {"good": good, "broken": broken})

@@ -60,7 +60,6 @@ async def test_a_sandbox_that_breaks_is_replaced_with_everything_in_it(autojump_
     await cluster.create(pod(initContainers=init))
     before = await cluster.until(ready)
     (lost,) = await cluster.agent.runtime.list_sandboxes()
-    await cluster.agent.runtime.stop_sandbox(lost.id)
     cluster.agent.runtime.tell(Event(SANDBOX_LOST, before["metadata"]["uid"], lost.id))  # type: ignore[attr-defined]
     found = await cluster.until(lambda p: ready(p) and container(p)["restartCount"] == 1)
     assert container(found)["containerID"] != container(before)["containerID"]
