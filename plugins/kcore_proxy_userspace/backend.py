@@ -89,7 +89,10 @@ class UserspaceBackend:
         scope = trio.CancelScope()
         if protocol == "TCP":
             sock = sockets.bind("TCP", address, port, self._config.port_offset)
-            self._listeners.start_soon(serve_tcp, sock, balancer, scope, self._connections, self._limit, self._open)
+            offset = self._config.port_offset
+            self._listeners.start_soon(
+                serve_tcp, sock, balancer, scope, self._connections, self._limit, self._open, offset
+            )
         elif protocol == "UDP":
             sock = sockets.bind("UDP", address, port, self._config.port_offset)
             self._listeners.start_soon(serve_udp, sock, balancer, scope, self._config.udp_timeout)

@@ -15,6 +15,8 @@ ANY = "0.0.0.0"
 """Every address of this machine -- of its loopback device only, so nothing is reachable from outside."""
 
 BACKLOG = 1024
+PRIVILEGED = 1024
+"""Ports below this one need a privilege."""
 
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
@@ -49,7 +51,7 @@ def _bind_or_move(protocol: str, address: str, port: int, offset: int) -> trio.s
     try:
         return _bind(protocol, address, port)
     except PermissionError:
-        if port >= 1024:
+        if port >= PRIVILEGED:
             raise
         return _bind(protocol, address, port + offset)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from kcore_proxy_userspace import sockets
 from kcore_proxy_userspace.balancer import Balancer
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ async def serve_tcp(
     connections: trio.Nursery,
     limit: trio.CapacityLimiter,
     gauge: Gauge,
+    offset: int,
 ) -> None:
     """Accept until `scope` is cancelled. Connections run in the nursery `connections`, and outlive the listener."""
     listener = trio.SocketListener(sock)
@@ -35,7 +37,7 @@ async def serve_tcp(
                     limit.acquire_on_behalf_of_nowait(borrower)  # no checkpoint: what was accepted will be served
                 except trio.WouldBlock:
                     await _wait_turn(stream, limit, borrower)
-                connections.start_soon(_connection, stream, balancer, limit, borrower, gauge)
+                connections.start_soon(_connection, stream, balancer, limit, borrower, gauge, offset)
 
 
 async def _wait_turn(stream: trio.SocketStream, limit: trio.CapacityLimiter, borrower: object) -> None:
@@ -55,12 +57,17 @@ async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
 
 
 async def _connection(
-    stream: trio.SocketStream, balancer: Balancer, limit: trio.CapacityLimiter, borrower: object, gauge: Gauge
+    stream: trio.SocketStream,
+    balancer: Balancer,
+    limit: trio.CapacityLimiter,
+    borrower: object,
+    gauge: Gauge,
+    offset: int,
 ) -> None:
     gauge.inc()
     try:
         async with stream:
-            endpoint = await _connect(stream, balancer)
+            endpoint = await _connect(stream, balancer, offset)
             if endpoint is None:
                 return  # nobody is there: the client sees its connection closed
             async with endpoint, trio.open_nursery() as nursery:
@@ -73,22 +80,33 @@ async def _connection(
         gauge.dec()
 
 
-async def _connect(stream: trio.SocketStream, balancer: Balancer) -> trio.SocketStream | None:
+async def _connect(stream: trio.SocketStream, balancer: Balancer, offset: int) -> trio.SocketStream | None:
     client = stream.socket.getpeername()[0]
     for attempt, endpoint in enumerate(balancer.candidates(client)):
-        sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in endpoint.address else trio.socket.AF_INET)
         try:
             with trio.fail_after(CONNECT_SECONDS[min(attempt, len(CONNECT_SECONDS) - 1)]):
-                await sock.connect((endpoint.address, endpoint.port))
+                sock = await _dial(endpoint.address, endpoint.port, offset)
         except (OSError, trio.TooSlowError):
-            sock.close()  # it is going away, and the news has not reached us: the next one
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            balancer.remember(client, endpoint)
-            return trio.SocketStream(sock)
+            continue  # it is going away, and the news has not reached us: the next one
+        balancer.remember(client, endpoint)
+        return trio.SocketStream(sock)
     return None
+
+
+async def _dial(address: str, port: int, offset: int) -> trio.socket.SocketType:
+    """Raises OSError. A pod of this machine whose runtime may not listen below 1024 listens at `port` + `offset`."""
+    sock = trio.socket.socket(trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET)
+    try:
+        await sock.connect((address, port))
+    except ConnectionRefusedError:
+        sock.close()
+        if port >= sockets.PRIVILEGED or not offset or not address.startswith("127."):
+            raise
+        return await _dial(address, port + offset, 0)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _copy(source: trio.SocketStream, sink: trio.SocketStream) -> None:

@@ -164,13 +164,13 @@ def test_a_kubeconfig_entry_of_somebody_else_is_not_overwritten(tmp_path: Path) 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 def test_everything_works_as_an_unprivileged_user() -> None:
     with running("dev", as_user=65534) as cluster:
-        cluster.kubectl("create", "deployment", "web", "--image=nginx", "--port=80", "--replicas=2")
-        cluster.kubectl("expose", "deployment", "web", "--port=80")
+        cluster.kubectl("create", "deployment", "web", "--image=nginx", "--port=79", "--replicas=2")
+        cluster.kubectl("expose", "deployment", "web", "--port=79")
         cluster.kubectl("wait", "--for=condition=Available", "deployment/web", "--timeout=20s")
         ip = cluster.get("service", "web")["spec"]["clusterIP"]
         notes = [n for p in cluster.status()["parts"] for n in p["notes"]]
-        assert any("8080" in n for n in notes), notes
-        answered = {_pod_that_answers(ip, 8080) for _ in range(20)}
+        assert any("8079" in n for n in notes), notes
+        answered = {_pod_that_answers(ip, 8079) for _ in range(20)}
         assert len(answered) == 2
 
 
