@@ -67,7 +67,7 @@ class Watch:
         feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
 
     async def next(self) -> list[Item] | None:
-        """The next events, at least one; None when the time of watch or API is over. Raises Gone when cut off."""
+        """The next events, at least one; None when the watch or the API is over. Raises Gone when cut off."""
         if self._initial:
             items, self._initial = self._initial, []
             return items

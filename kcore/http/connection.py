@@ -288,10 +288,9 @@ class Connection:
                     await send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
                     self.due = _INFINITE
             return True
-        except _BROKEN:
-            return False
-        except Exception:
-            self._log.exception("a stream failed")
+        except Exception as error:
+            if not _gone(error):
+                self._log.exception("a stream failed")
             return False
 
     async def _watch_peer(self, stream_scope: trio.CancelScope) -> None:
@@ -322,11 +321,15 @@ class Connection:
         self.due = _INFINITE
         try:
             await response.run(self._stream, self._parser.leftover)
-        except _BROKEN:
-            pass
-        except Exception:
-            self._log.exception("an upgraded connection failed: %s", incoming.request.path)
+        except Exception as error:
+            if not _gone(error):
+                self._log.exception("an upgraded connection failed: %s", incoming.request.path)
         return False
+
+
+def _gone(error: Exception) -> bool:
+    """Whether an error says only that the peer has gone, be it from within nurseries."""
+    return isinstance(error, _BROKEN) or (isinstance(error, ExceptionGroup) and error.split(_BROKEN)[1] is None)
 
 
 def _size(body: bytes | list[bytes]) -> int:

@@ -351,6 +351,20 @@ async def test_an_upgrade_hands_over_the_stream_and_what_came_early() -> None:
     assert status(await exchange(GET, handler)) == 400
 
 
+async def test_an_upgraded_client_that_has_gone_is_no_fault_even_if_several_tasks_notice(caplog: Any) -> None:
+    async def run(stream: trio.abc.Stream, leftover: bytes) -> None:
+        async with trio.open_nursery() as outer, trio.open_nursery() as inner:
+            await stream.aclose()
+            outer.start_soon(stream.send_all, b"x")
+            inner.start_soon(stream.receive_some)
+
+    async def handler(request: Request) -> AnyResponse:
+        return UpgradeResponse(run, [(b"upgrade", b"x"), (b"connection", b"Upgrade")])
+
+    await exchange(b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", handler)
+    assert not caplog.records
+
+
 async def test_an_upgrade_that_nobody_wants_is_an_ordinary_request() -> None:
     upgrade = b"GET /1 HTTP/1.1\r\nHost: a\r\nUpgrade: h2c\r\nConnection: Upgrade\r\n\r\n"
     answer = await exchange(upgrade + GET)

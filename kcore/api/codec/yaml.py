@@ -240,10 +240,9 @@ def resolve(text: str) -> Any:
     first = text[0]
     if first in "0123456789+-.":
         plain = text.replace("_", "")
-        if _INT.fullmatch(plain):
-            if len(plain) <= _MAX_DIGITS:
-                number = _integer(plain)
-                return number if -(2**63) <= number < 2**64 else float(number)
+        if _INT.fullmatch(plain) and len(plain) <= _MAX_DIGITS:
+            number = _integer(plain)
+            return number if -(2**63) <= number < 2**64 else float(number)
         if _FLOAT.fullmatch(plain):
             real = float(plain)
             if math.isinf(real):
