@@ -36,13 +36,19 @@ class Paths:
         if path in ("/version", "/version/"):
             return answers.encoded(health.VERSION, negotiate.Form(pretty=True))
         if path == "/metrics":
-            return Response(200, await trio.to_thread.run_sync(server.metrics.expose), _METRICS_TYPE)
+            return Response(200, await self._measurements(), _METRICS_TYPE)
         found = server.discovery.answer(request) or server.openapi.answer(request)
         if found is None and path == "/":
             found = answers.encoded({"paths": self._all()}, negotiate.Form(pretty=True))
         if found is None:
             raise server.unknown_resource()
         return found
+
+    async def _measurements(self) -> bytes:
+        from kcore.metrics import process
+
+        tasks = process.living_tasks()
+        return await trio.to_thread.run_sync(lambda: self._server.metrics.expose() + process.expose(tasks))
 
     async def _routed(self, request: Request, user: User) -> AnyResponse | None:
         server = self._server

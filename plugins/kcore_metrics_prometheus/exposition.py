@@ -17,7 +17,7 @@ from kcore.http.server import serve
 from kcore.pki import Pki
 from kcore.registry import Context
 from kcore_metrics_prometheus import ExpositionConfig
-from kcore_metrics_prometheus.process import Process, living_tasks
+from kcore_metrics_prometheus.build import BuildInfo
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 TEXT = "text/plain; charset=utf-8"
@@ -41,7 +41,7 @@ class Exposition:
 @asynccontextmanager
 async def open_part(context: Context, config: ExpositionConfig) -> AsyncIterator[Exposition]:
     """Serves until the block is left."""
-    part, process = Exposition(), Process()
+    part, build = Exposition(), BuildInfo()
     ports = {
         "scheduler": config.scheduler_port,
         "controller_manager": config.controller_manager_port,
@@ -54,7 +54,7 @@ async def open_part(context: Context, config: ExpositionConfig) -> AsyncIterator
             stack.push_async_callback(trio.aclose_forcefully, listener)
             secure = slot in REVIEWERS  # kube-proxy's metrics are plain HTTP upstream
             delegation = Delegation(context.client(User(REVIEWERS[slot]))) if secure else None
-            component = _Component(context, slot, process, delegation)
+            component = _Component(context, slot, build, delegation)
             host, port = bound(listener)
             part.urls[slot] = f"{'https' if secure else 'http'}://{host}:{port}"
 
@@ -89,7 +89,7 @@ class _Component:
 
     context: Context
     slot: str
-    process: Process
+    build: BuildInfo
     delegation: Delegation | None
 
     async def handle(self, request: Request) -> AnyResponse:
@@ -106,12 +106,14 @@ class _Component:
         return Response(200, await self._expose(), EXPOSITION)
 
     async def _expose(self) -> bytes:
+        from kcore.metrics import process
+
         registries = self.context.registries()
-        tasks = living_tasks()
+        tasks = process.living_tasks()
 
         def expose() -> bytes:
             own = [registries[name].expose() for name in (self.slot, "kcore") if name in registries]
-            return b"".join(own) + self.process.expose(tasks)
+            return b"".join(own) + self.build.expose() + process.expose(tasks)
 
         return await trio.to_thread.run_sync(expose)  # ten thousand samples take longer than anybody should wait
 

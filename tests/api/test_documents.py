@@ -82,3 +82,9 @@ async def test_the_metrics_count_requests_under_upstreams_names(api):
     assert 'apiserver_request_total{code="200",component="apiserver"' in text
     assert "apiserver_request_duration_seconds_bucket" in text
     assert 'apiserver_storage_objects{resource="namespaces"} 4.0' in text
+
+
+async def test_metrics_tell_of_the_process_too(api):
+    text = (await api.send("GET", "/metrics")).body
+    for name in (b"process_cpu_seconds_total", b"process_resident_memory_bytes", b"go_goroutines"):
+        assert text.count(b"# TYPE " + name + b" ") == 1, name
