@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from kcore import Context, Provider, hookimpl
+from kcore.loopback import MOVE
 from kcore.proxy import Proxy, tracker
 
 
@@ -25,7 +26,7 @@ class UserspaceConfig:
     """Seconds after which a silent UDP client is forgotten."""
     max_connections: int = attrs.field(default=10000, validator=attrs.validators.ge(1))
     """Connections that are open at once; more wait in the kernel's queue."""
-    port_offset: int = 8000
+    port_offset: int = MOVE
     """What is added to a port below 1024 that this user may not listen on."""
     drain_seconds: float = attrs.field(default=0.5, validator=attrs.validators.ge(0))
     """How long connections may go on when the proxy is closed or swapped: time for a request to be answered."""

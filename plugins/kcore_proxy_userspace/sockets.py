@@ -11,12 +11,12 @@ from weakref import WeakValueDictionary
 
 import trio
 
+from kcore.loopback import PRIVILEGED
+
 ANY = "0.0.0.0"
 """Every address of this machine -- of its loopback device only, so nothing is reachable from outside."""
 
 BACKLOG = 1024
-PRIVILEGED = 1024
-"""Ports below this one need a privilege."""
 
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 

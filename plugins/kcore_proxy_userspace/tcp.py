@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from kcore_proxy_userspace import sockets
+from kcore.loopback import PRIVILEGED
 from kcore_proxy_userspace.balancer import Balancer
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ async def _dial(address: str, port: int, offset: int) -> trio.socket.SocketType:
         await sock.connect((address, port))
     except ConnectionRefusedError:
         sock.close()
-        if port >= sockets.PRIVILEGED or not offset or not address.startswith("127."):
+        if port >= PRIVILEGED or not offset or not address.startswith("127."):
             raise
         return await _dial(address, port + offset, 0)
     except BaseException:

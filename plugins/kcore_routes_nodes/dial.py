@@ -10,6 +10,7 @@ import trio
 from kcore.client import Client, kubelet
 from kcore.errors import InternalError, ServiceUnavailable
 from kcore.http.tls import TlsStream
+from kcore.loopback import MOVE, PRIVILEGED
 from kcore.objects.resources import NODES
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
     from kcore.registry import Context
     from kcore_routes_nodes import NodesRoutesConfig
-
-PRIVILEGED, MOVED = 1024, 8000  # a fake pod's port 80 may have to be served at 8080 (kcore.loopback)
 
 
 @attrs.define(eq=False)
@@ -46,7 +45,7 @@ class Kubelets:
             except InternalError:
                 if port >= PRIVILEGED:
                     raise
-                stream = await self._connect(address, port + MOVED)
+                stream = await self._connect(address, port + MOVE)  # where a fake pod may have had to move
             return await self._secure(stream, _unverified(), address, port) if https else stream
         except InternalError as error:
             raise ServiceUnavailable(f"error trying to reach service: {error.message}") from error

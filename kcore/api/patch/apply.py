@@ -25,19 +25,7 @@ LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _KUBECTL = "kubectl"  # the only manager that takes over from client-side apply
 _BEFORE = "before-first-apply"
 _ANNOTATIONS_SIZE = 256 * 1024
-_UNTRACKED = frozenset(
-    (
-        "name",
-        "namespace",
-        "creationTimestamp",
-        "selfLink",
-        "uid",
-        "clusterName",
-        "generation",
-        "managedFields",
-        "resourceVersion",
-    )
-)
+_UNTRACKED = frozenset(managers.UNTRACKED)
 
 
 # --- every write but apply -----------------------------------------------------------------------

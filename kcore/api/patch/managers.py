@@ -13,22 +13,21 @@ from kcore.api.patch.fieldset import Set
 APPLY, UPDATE = "Apply", "Update"
 _MAX_UPDATERS = 10  # more of them are merged into one
 _ANCIENT = "ancient-changes"
+UNTRACKED = (
+    "name",
+    "namespace",
+    "creationTimestamp",
+    "selfLink",
+    "uid",
+    "clusterName",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+)
+"""Members of .metadata that nobody manages."""
 _STRIPPED = (
     *((name,) for name in ("f:apiVersion", "f:kind", "f:metadata")),
-    *(
-        ("f:metadata", f"f:{name}")
-        for name in (
-            "name",
-            "namespace",
-            "creationTimestamp",
-            "selfLink",
-            "uid",
-            "clusterName",
-            "generation",
-            "managedFields",
-            "resourceVersion",
-        )
-    ),
+    *(("f:metadata", f"f:{name}") for name in UNTRACKED),
 )
 
 
