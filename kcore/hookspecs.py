@@ -128,6 +128,12 @@ def kcore_route() -> Iterable[Provider[Routes]]:
 
 
 @hookspec
+def kcore_extension() -> Iterable[Provider[Any]]:
+    """What changes the API while it serves: custom resources, aggregated APIs. Opened in the API, after the routes."""
+    return ()
+
+
+@hookspec
 def kcore_policy() -> Iterable[Provider[Policy]]:
     """Scheduling policies: filters and scores over all nodes at once. Suite: `kcore.testing.policy`."""
     return ()

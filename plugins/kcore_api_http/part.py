@@ -104,6 +104,9 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
             for name in names:
                 choice = context.choose(seam, name, config.settings.get(name, {}), f"api.settings.{name}")
                 into.append(await stack.enter_async_context(choice.open(inner)))
+        for name in config.extensions:
+            choice = context.choose("extension", name, config.settings.get(name, {}), f"api.settings.{name}")
+            await stack.enter_async_context(choice.open(inner))
         await server.publish(*address)
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
