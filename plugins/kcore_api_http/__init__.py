@@ -30,6 +30,8 @@ ADMISSION = (
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
     "RBACEscalation",
+    "MutatingAdmissionWebhook",
+    "ValidatingAdmissionWebhook",
     "ResourceQuota",
 )
 """Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction), in upstream's order."""
