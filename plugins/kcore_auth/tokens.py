@@ -50,4 +50,4 @@ def load(path: Path) -> dict[bytes, User]:
 
 @asynccontextmanager
 async def open_tokens(context: Context, config: TokensConfig) -> AsyncIterator[Tokens]:
-    yield Tokens(load(Path(config.file)))
+    yield Tokens(load(context.file(config.file)))
