@@ -30,7 +30,9 @@ ADMISSION = (
     "CertificateSubjectRestriction",
     "DefaultIngressClass",
     "RBACEscalation",
+    "MutatingAdmissionPolicy",
     "MutatingAdmissionWebhook",
+    "ValidatingAdmissionPolicy",
     "ValidatingAdmissionWebhook",
     "ResourceQuota",
 )
