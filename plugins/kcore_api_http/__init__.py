@@ -26,7 +26,7 @@ _FIRST = (
     "RBACEscalation",
 )  # fmt: skip
 _LAST = (
-    "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
+    "MutatingAdmissionWebhook", "ValidatingAdmissionWebhook",
     "ResourceQuota",
 )  # fmt: skip
 _OFF = frozenset(
@@ -36,7 +36,7 @@ _OFF = frozenset(
         "DenyServiceExternalIPs",
     )
 )  # fmt: skip
-ADMISSION = tuple(name for name in (*_FIRST, "ResourceQuota") if name not in _OFF)
+ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)
 """Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
 
 
