@@ -57,6 +57,11 @@ class Config:
     """What answers requests that the store does not."""
     extensions: list[str] = attrs.Factory(list)
     """What changes the API while it serves: custom resources, aggregated APIs."""
+    audit: list[str] = attrs.Factory(list)
+    """Where audit events go: sinks."""
+    audit_policy: str = ""
+    """The audit policy: a file with an ``audit.k8s.io/v1`` Policy, relative to the data directory. It is read again
+    when it changes."""
     settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
     """Settings of the plugins above, by name."""
     max_body_bytes: int = 3 * 1024 * 1024
