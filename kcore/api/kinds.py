@@ -163,6 +163,9 @@ class Kind:
     subresources: dict[str, Subresource] = attrs.Factory(dict)
     strategy: Strategy = attrs.Factory(Strategy)
     schema_source: Callable[[], Schema] = lambda: ANY  # called once, when the shape is first needed
+    # the ``openAPIV3Schema`` of a custom kind as its author wrote it, for OpenAPI documents; they only read it. None:
+    # a built-in kind, or a custom one whose documents are made from `schema`
+    raw_schema: Callable[[], Object] | None = None
     columns: tuple[Column, ...] = ()  # () gives Name and Age
     selectable: dict[str, Callable[[Object], str]] = attrs.Factory(dict)  # beyond metadata.name/namespace
     storage_version_hash: str = ""
