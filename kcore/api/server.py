@@ -1,7 +1,7 @@
 """The API server: one request in, one answer out.
 
-    route -> authenticate -> audit -> impersonate -> authorize -> verb (decode, default, admit, validate, store)
-    -> encode -> audit
+    route -> authenticate -> audit -> impersonate -> wait for a seat -> authorize
+    -> verb (decode, default, admit, validate, store) -> encode -> audit
 
 `handle` is what a front end calls. It never raises but for cancellation: an `ApiError` becomes its Status, and
 anything else a 500 that is logged. Components in this process use `client`, which enters the same pipeline behind
@@ -47,6 +47,7 @@ from kcore.store import Store
 
 if TYPE_CHECKING:
     from kcore.api.audit.records import Auditor
+    from kcore.api.flow.control import FlowControl
 
 MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
 
@@ -58,7 +59,7 @@ _NAMED = frozenset(("get", "update", "patch", "delete"))
 
 class ApiServer:
     """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving; `auditor`
-    may be set."""
+    and `flow` may be set."""
 
     def __init__(
         self,
@@ -79,6 +80,7 @@ class ApiServer:
         self.admission = list(admission)
         self.routes = list(routes)
         self.auditor: Auditor | None = None
+        self.flow: FlowControl | None = None
         self.feed = Feed(store)
         self.ready = self.feed.ready
         """Set when the watch caches are full: from then on `handle` and clients answer."""
@@ -164,9 +166,11 @@ class ApiServer:
             error, panicked = _internal(fault), True
             response = answers.failure(error, request)
         except BaseException:
+            frame.unseat()
             observation.end(0)
             frame.lost(0)
             raise
+        frame.unseat()
         response = await frame.finish(response, error, panicked=panicked)
         observation.end(getattr(response, "status", 101), response)
         return response
@@ -201,6 +205,8 @@ class ApiServer:
             user = await access.impersonated(self.authorizers, request, user, info)
             if frame.record is not None:
                 frame.record.impersonated = user
+        if self.flow is not None:
+            await frame.seat(self.flow, user, self.table)
         wanted = access.attributes(user, info, request)
         decision = await access.decide(self.authorizers, wanted)
         frame.decided(decision)

@@ -112,6 +112,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         for name in config.extensions:
             choice = context.choose("extension", name, config.settings.get(name, {}), f"api.settings.{name}")
             await stack.enter_async_context(choice.open(inner))
+        await stack.enter_async_context(fair(server, config))
         await server.publish(*address)
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
@@ -152,6 +153,30 @@ async def auditing(context: PartContext, config: Config, server: ApiServer) -> A
             yield
         finally:
             server.auditor = None
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def fair(server: ApiServer, config: Config) -> AsyncIterator[None]:
+    """Priority and fairness, by the objects that say how."""
+    if not config.priority_and_fairness:
+        yield
+        return
+    from kcore.api.flow import dump
+    from kcore.api.flow.control import FlowControl
+    from kcore.api.flow.keeper import Keeper
+
+    control = FlowControl(config.max_requests_inflight + config.max_mutating_requests_inflight)
+    server.metrics.collect_with(control)
+    server.routes.append(dump.routes(control))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.run)
+        await nursery.start(Keeper(server, control).run)
+        server.flow = control
+        try:
+            yield
+        finally:
+            server.flow = None
             nursery.cancel_scope.cancel()
 
 
