@@ -157,6 +157,7 @@ class Storage:
     ) -> Written:
         strategy, meta = served.kind.strategy, obj["metadata"]
         strategy.prepare_create(obj)
+        strategy.prepare_owner(obj, caller.user)
         strategy.default(obj)
         if strategy.has_generation:
             meta["generation"] = 1
