@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from kcore.api.auth import User
 from kcore.api.schema import ANY, Schema
 from kcore.errors import Cause
 
@@ -50,6 +51,9 @@ class Strategy:
         """Drop or set what the client may not choose at creation. The base class drops .status."""
         if self.has_status:
             obj.pop("status", None)
+
+    def prepare_owner(self, obj: Object, user: User) -> None:
+        """Note who creates the object, after `prepare_create`, where the kind keeps that."""
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         """Carry over what a main-resource write may not change. The base class carries over .status."""
@@ -163,6 +167,9 @@ class Kind:
     subresources: dict[str, Subresource] = attrs.Factory(dict)
     strategy: Strategy = attrs.Factory(Strategy)
     schema_source: Callable[[], Schema] = lambda: ANY  # called once, when the shape is first needed
+    # the ``openAPIV3Schema`` of a custom kind as its author wrote it, for OpenAPI documents; they only read it. None:
+    # a built-in kind, or a custom one whose documents are made from `schema`
+    raw_schema: Callable[[], Object] | None = None
     columns: tuple[Column, ...] = ()  # () gives Name and Age
     selectable: dict[str, Callable[[Object], str]] = attrs.Factory(dict)  # beyond metadata.name/namespace
     storage_version_hash: str = ""

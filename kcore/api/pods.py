@@ -78,12 +78,13 @@ class Pods:
             for section in ("labels", "annotations"):
                 if about.get(section):
                     pod["metadata"][section] = {**(pod["metadata"].get(section) or {}), **about[section]}
-            condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
-            meta.set_condition(pod.setdefault("status", {}), condition)
-            for found in pod["status"]["conditions"]:
+            status = pod.setdefault("status", {})
+            meta.set_condition(status, {"type": "PodScheduled", "status": "True", "lastProbeTime": None})
+            status.pop("nominatedNodeName", None)  # it has its node: room is no longer kept for it elsewhere
+            for found in status["conditions"]:
                 if found["type"] == "PodScheduled":
-                    found.pop("reason", None)
-                    found.pop("message", None)
+                    for member in ("reason", "message", "observedGeneration"):
+                        found.pop(member, None)
 
         await self._server.storage.modify(self._pods(), info.namespace, name, assign, dry_run=caller.dry_run)
         return self._created(request, caller)

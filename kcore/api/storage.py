@@ -149,6 +149,7 @@ class Storage:
     async def _create(self, served: Served, namespace: str, obj: Object, caller: Caller, managed: bool) -> Written:
         kind, strategy, meta = served.kind, served.kind.strategy, obj["metadata"]
         strategy.prepare_create(obj)
+        strategy.prepare_owner(obj, caller.user)
         strategy.default(obj)
         if strategy.has_generation:
             meta["generation"] = 1

@@ -14,25 +14,36 @@ from kcore.registry import Context, Provider
 __all__ = ["Config", "kcore_api"]
 
 
-ADMISSION = (
-    "NamespaceLifecycle",
-    "LimitRanger",
-    "ServiceAccount",
-    "NodeRestriction",
-    "TaintNodesByCondition",
-    "PodSecurity",
-    "Priority",
-    "DefaultTolerationSeconds",
-    "DefaultStorageClass",
-    "StorageObjectInUseProtection",
-    "RuntimeClass",
-    "CertificateRequester",
-    "CertificateSubjectRestriction",
-    "DefaultIngressClass",
+# Upstream's order of admission plugins. Those that it does not know run after them, in the order of the config, and
+# before those that see what all others have made of an object.
+_FIRST = (
+    "NamespaceLifecycle", "LimitPodHardAntiAffinityTopology", "LimitRanger", "ServiceAccount", "NodeRestriction",
+    "TaintNodesByCondition", "AlwaysPullImages", "PodSecurity", "PodNodeSelector", "Priority",
+    "DefaultTolerationSeconds", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
+    "DefaultStorageClass", "StorageObjectInUseProtection", "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
+    "CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels",
     "RBACEscalation",
+)  # fmt: skip
+_LAST = (
+    "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
     "ResourceQuota",
-)
-"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction), in upstream's order."""
+)  # fmt: skip
+_OFF = frozenset(
+    (
+        "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "PodNodeSelector", "PodTolerationRestriction",
+        "EventRateLimit", "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement",
+        "DenyServiceExternalIPs",
+    )
+)  # fmt: skip
+ADMISSION = tuple(name for name in (*_FIRST, "ResourceQuota") if name not in _OFF)
+"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Admission plugins as they run, whatever order a config lists them in."""
+    rank = {name: (0, i) for i, name in enumerate(_FIRST)} | {name: (2, i) for i, name in enumerate(_LAST)}
+    return sorted(dict.fromkeys(names), key=lambda name: rank.get(name, (1, 0)))
 
 
 @attrs.frozen
@@ -47,12 +58,12 @@ class Config:
     """More names and addresses for the server's certificate, beside localhost, the address and the service names."""
     kinds: list[str] = attrs.Factory(list)
     """The plugins whose kinds are served; empty for all that are installed."""
-    authentication: list[str] = attrs.field(factory=lambda: ["certificate", "serviceaccount", "anonymous"])
+    authentication: list[str] = attrs.field(factory=lambda: list(AUTHENTICATION))
     """Who is asking: tried in this order."""
     authorization: list[str] = attrs.field(factory=lambda: ["node", "rbac"])
     """May they: asked in this order until one has an opinion."""
     admission: list[str] = attrs.field(factory=lambda: list(ADMISSION))
-    """What sees every write, in this order."""
+    """What sees every write. They run in upstream's order, others between its own and its webhooks."""
     routes: list[str] = attrs.field(factory=lambda: ["reviews", "nodes", "metrics"])
     """What answers requests that the store does not."""
     extensions: list[str] = attrs.Factory(list)
