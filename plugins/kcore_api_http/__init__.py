@@ -24,16 +24,9 @@ _FIRST = (
     "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
     "CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels",
     "RBACEscalation",
-<<<<<<< HEAD
-    "MutatingAdmissionPolicy",
-    "MutatingAdmissionWebhook",
-    "ValidatingAdmissionPolicy",
-    "ValidatingAdmissionWebhook",
-=======
 )  # fmt: skip
 _LAST = (
-    "MutatingAdmissionWebhook", "ValidatingAdmissionWebhook",
->>>>>>> main
+    "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
     "ResourceQuota",
 )  # fmt: skip
 _OFF = frozenset(
