@@ -150,15 +150,19 @@ class Composition:
     """A policy's variables: each may use those before it."""
 
     def __init__(self, env: Environment, variables: Iterable[Object]) -> None:
-        self.base, self.fields, self.compiled = env, {}, {}
-        self.fields: dict[str, Type]
-        self.compiled: dict[str, Expression]
+        self.base = env
+        self.fields: dict[str, Type] = {}
+        self.compiled: dict[str, Expression] = {}
         for variable in variables:
             self.add(variable.get("name", ""), variable.get("expression", ""))
 
     @property
     def environment(self) -> Environment:
-        return self.base.extend({"variables": object_type("kubernetes.variables", dict(self.fields))})
+        return self.over(self.base)
+
+    def over(self, base: Environment) -> Environment:
+        """An environment with the variables."""
+        return base.extend({"variables": object_type("kubernetes.variables", dict(self.fields))})
 
     def add(self, name: str, source: str) -> Expression:
         made = self.compiled[name] = Expression(self.environment, source, None)

@@ -21,10 +21,12 @@ class Validations(_Common):
     def __init__(self, spec: Object, failure_policy: str) -> None:
         super().__init__(spec, failure_policy, patches=False)
         env = self.composition.environment
+        # messages cannot ask what somebody may do
+        saying = self.composition.over(environment(params=spec.get("paramKind") is not None, authorizer=False))
         self.validations: list[tuple[Object, Expression, Expression | None]] = []
         for validation in spec.get("validations") or ():
             message = validation.get("messageExpression")
-            made = Expression(env, message, (STRING,)) if message else None
+            made = Expression(saying, message, (STRING,)) if message else None
             self.validations.append((validation, Expression(env, validation.get("expression", ""), (BOOL,)), made))
         self.annotations = [
             (a.get("key", ""), Expression(env, a.get("valueExpression", ""), (STRING, NULL)))
