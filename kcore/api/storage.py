@@ -402,7 +402,7 @@ def _uid() -> str:
 
 
 def _entry(namespace: str, name: str, kv: KeyValue) -> Entry:
-    return Entry(namespace, name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
+    return Entry.stored(namespace, name, kv.mod_revision, kv.value)
 
 
 def _unchanged(new: Object, old: Object) -> bool:
