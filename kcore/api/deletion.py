@@ -94,7 +94,7 @@ async def _attempt(storage: Storage, served: Served, entry: Entry, options: Dele
                 Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision)), deleted=gone
             )
         kv = await storage.store.put(served.key(entry.namespace, entry.name), value, expect=entry.revision)
-        entry = Entry(entry.namespace, entry.name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
+        entry = Entry.stored(entry.namespace, entry.name, kv.mod_revision, kv.value)
     if not gone:
         return Written(entry)
     if not dry_run:

@@ -9,9 +9,8 @@ again from the newer object, unless the client named the version it wanted to ch
 
 from __future__ import annotations
 
-import random
+import os
 import time
-import uuid
 from collections.abc import Callable
 
 import attrs
@@ -30,6 +29,7 @@ from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.metrics import Metrics
 from kcore.objects import Object
+from kcore.objects.names import random_suffix
 from kcore.store import KeyValue, Store
 
 MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
@@ -44,8 +44,7 @@ _KEPT = (
     "name",
     "namespace",
 )
-_SUFFIX = "bcdfghjklmnpqrstvwxz2456789"  # no vowels and no look-alikes, as upstream has it
-_random = random.SystemRandom()
+_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 class Reservation:
@@ -148,7 +147,7 @@ class Storage:
             raise errors.ApiError("resourceVersion should not be set on objects to be created", reason="")
         for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             meta.pop(field, None)
-        meta["uid"] = str(uuid.uuid4())
+        meta["uid"] = _uid()
         meta["creationTimestamp"] = clock.timestamp()
         return meta  # type: ignore[no-any-return]
 
@@ -473,11 +472,17 @@ def manage(old: Object | None, new: Object, served: Served, caller: Caller, subr
 
 
 def _generate(prefix: str) -> str:
-    return prefix[:58] + "".join(_random.choice(_SUFFIX) for _ in range(5))
+    return prefix[:58] + random_suffix()
+
+
+def _uid() -> str:
+    """A UUID of version 4. (As `uuid.uuid4` makes it, in a fifth of the time.)"""
+    h = os.urandom(16).hex()
+    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 
 def _entry(namespace: str, name: str, kv: KeyValue) -> Entry:
-    return Entry(namespace, name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
+    return Entry.stored(namespace, name, kv.mod_revision, kv.value)
 
 
 def _unchanged(new: Object, old: Object) -> bool:
