@@ -21,6 +21,7 @@ import trio
 from kcore import errors
 from kcore.api import access, answers, bootstrap, health, routing
 from kcore.api.admission import Admission
+from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
 from kcore.api.discovery import Discovery
@@ -85,7 +86,7 @@ class ApiServer:
         self.ready = self.feed.ready
         """Set when the watch caches are full: from then on `handle` and clients answer."""
         self.table = ServedTable(kinds, self.feed.cache)
-        self.storage = Storage(store, self.feed, self.admission)
+        self.storage = Storage(store, self.feed, self.admission, AdmissionMetrics(metrics))
         services = partial(self.table.find, "", "v1", "services")
         self.storage.hooks["core/services"] = ServiceAllocator(self.storage, services, cluster)
         self.observed = Observed(metrics, self.feed)

@@ -103,7 +103,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         for seam, names, into in (
             ("authenticator", config.authentication, server.authenticators),
             ("authorizer", config.authorization, server.authorizers),
-            ("admission", config.admission, server.admission),
+            ("admission", in_order(config.admission), server.admission),
             ("route", config.routes, server.routes),
         ):
             for name in names:
