@@ -32,6 +32,11 @@ class AdmissionRequest:
     options: Object = attrs.Factory(dict)
     dry_run: bool = False
     warnings: list[str] = attrs.Factory(list)  # what the client shall be told in Warning headers
+    annotations: dict[str, str] = attrs.Factory(dict)  # for the audit log: "policy.example.com/reason" -> text
+
+    def annotate(self, key: str, value: str) -> None:
+        """For the audit log; what was said first stands, as upstream has it."""
+        self.annotations.setdefault(key, value)
 
 
 class Admission:
