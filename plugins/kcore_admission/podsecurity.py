@@ -77,7 +77,7 @@ class PodSecurity(Plugin):
             _annotate(request, "audit-violations", f'would violate PodSecurity "{policies["audit"]}": {problems}')
         problems = violations(pod, policies["warn"])
         if problems:
-            request.warnings.append(f'would violate PodSecurity "{policies["warn"]}": {problems}')
+            request.warn(f'would violate PodSecurity "{policies["warn"]}": {problems}')
 
     def _policy(self, labels: dict[str, str], mode: str) -> Policy:
         """The labels' say, else the config's."""
@@ -121,7 +121,7 @@ class PodSecurity(Plugin):
             if problems:
                 by_problem.setdefault(problems, []).append(pod["metadata"]["name"])
         if by_problem:
-            request.warnings.append(
+            request.warn(
                 f'existing pods in namespace "{request.name}" violate the new PodSecurity enforce level "{policy}"'
             )
             request.warnings += sorted(f"{_some(names)}: {problems}" for problems, names in by_problem.items())

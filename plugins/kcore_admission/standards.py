@@ -372,7 +372,7 @@ def _app_armor(pod: Object) -> Finding | None:
         value = notes[key]
         if key.startswith(APP_ARMOR) and value not in ("", "runtime/default") and not value.startswith("localhost/"):
             wrong.append(f'{key}="{value}"')
-    details = [f"{' and '.join(who)} must not set AppArmor profile type to \"Unconfined\""] if who else []
+    details = [f'{" and ".join(who)} must not set AppArmor profile type to "Unconfined"'] if who else []
     if wrong:
         word = "annotations" if len(wrong) > 1 else "annotation"
         details.append(f"{word} {', '.join(wrong)}")
@@ -386,7 +386,8 @@ def _seccomp_annotation(pod: Object) -> Finding | None:
     wrong = [
         f'{key}="{notes[key]}"'
         for key in sorted(notes)
-        if key.startswith(SECCOMP) and notes[key] not in ("runtime/default", "docker/default")
+        if key.startswith(SECCOMP)
+        and notes[key] not in ("runtime/default", "docker/default")
         and not notes[key].startswith("localhost/")
     ]
     return ("seccompProfile", "forbidden annotation " + ", ".join(wrong)) if wrong else None

@@ -1,8 +1,11 @@
-"""In which order admission plugins run, and which of them are on by default."""
+"""Which authenticators and admission plugins are on by default, and in which order they run."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+AUTHENTICATION = ("request-header", "certificate", "serviceaccount", "bootstrap-token", "anonymous")
+"""What kubeadm enables, in upstream's order."""
 
 # Upstream's order of admission plugins. Those that it does not know run after them, in the order of the config, and
 # before those that see what all others have made of an object.
@@ -23,10 +26,10 @@ _OFF = frozenset(
     (
         "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "PodNodeSelector", "PodTolerationRestriction",
         "EventRateLimit", "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement",
-        "DenyServiceExternalIPs",
+        "DenyServiceExternalIPs", "MutatingAdmissionPolicy", "ValidatingAdmissionPolicy",
     )
 )  # fmt: skip
-ADMISSION = tuple(name for name in (*_FIRST, "ResourceQuota") if name not in _OFF)
+ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)
 """Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
 
 
