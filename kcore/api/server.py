@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
+from typing import Protocol
 
 import attrs
 import trio
@@ -45,6 +46,11 @@ from kcore.store import Store
 MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
 
 _NAMED = frozenset(("get", "update", "patch", "delete"))
+
+
+class Aggregator(Protocol):
+    async def answer(self, request: Request, info: RequestInfo, user: User) -> AnyResponse | None:
+        """The answer to an authorized request if another server has a part in it, else None. Raises ApiError."""
 
 
 class ApiServer:
@@ -92,6 +98,8 @@ class ApiServer:
         self.discovery = Discovery(kinds)
         self.openapi = OpenApi(kinds)
         self.paths = Paths(self)
+        self.aggregator: Aggregator | None = None
+        """Who answers for other servers, while there are any (the extension `aggregation`)."""
         self._closing = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -158,6 +166,10 @@ class ApiServer:
             if access.impersonates(request):
                 user = await access.impersonated(self.authorizers, request, user, info)
             await access.authorize(self.authorizers, access.attributes(user, info, request))
+        if self.aggregator is not None:
+            answer = await self.aggregator.answer(request, info, user)
+            if answer is not None:
+                return answer
         if not info.resource:
             return await self.paths.answer(request, user)
         self.check_serving()
