@@ -67,9 +67,9 @@ class Entry:
         """The served bytes from the metadata on, see `kcore.api.layout`."""
         return self._tail or layout.tail(self.value, self.revision)
 
-    def pieces(self) -> tuple[bytes | memoryview, ...]:
-        """The tail without copying it: for long lists."""
-        return (self._tail,) if self._tail else layout.tail_pieces(self.value, self.revision)
+    def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """The tail with something before it, for long lists: the value is not copied."""
+        return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
 
     @property
     def labels(self) -> dict[str, str]:
