@@ -64,7 +64,7 @@ def rows(pod_value: bytes, node_value: bytes, pods: int, nodes: int) -> Iterator
 
 def _named(value: bytes, name: str) -> bytes:
     value = value.replace(b'"name":"template"', b'"name":"%b"' % name.encode(), 1)
-    at = value.index(b'"uid":"') + 7
+    at = value.rindex(b'"uid":"') + 7
     return value[:at] + str(uuid.uuid4()).encode() + value[at + 36 :]
 
 
