@@ -12,6 +12,7 @@ from kcore.cel.checker import Checker
 from kcore.cel.convert import converter
 from kcore.cel.errors import BudgetExceeded, CompileError, EvaluationError
 from kcore.cel.functions import Function, merge
+from kcore.cel.libraries.authorization import Pending
 from kcore.cel.nodes import Node
 from kcore.cel.parser import parse
 from kcore.cel.types import Type, same
@@ -62,7 +63,8 @@ class Environment:
             root = parse(expression)
             checker = Checker(expression, self)
             checker.run(root)
-            libraries.validate(expression, root)
+            if issues := libraries.validate(root):
+                raise CompileError(expression, issues)
             program = Program(expression, root, self, frozenset(checker.references))
         finally:
             sys.setrecursionlimit(before)
@@ -107,6 +109,17 @@ class Program:
             for index, name in enumerate(names)
             if name in references
         )
+
+    async def arun(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
+        """As `run`, for environments with an ``authorizer``: the checks that the expression makes are awaited."""
+        left = budget.left
+        while True:
+            try:
+                return self.run(values, budget=budget)
+            except Pending as pending:
+                # each round answers one check more, and the last alone is paid for
+                await pending.resolve()
+                budget.left = left
 
     def run(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
         """The value. EvaluationError if there is none, BudgetExceeded if it costs more than what is left."""
