@@ -1,8 +1,8 @@
-"""Rules for names, labels and values: they stand in `kcore.objects.names`, where expressions find them too."""
+"""Rules for names, labels and values: they stand in `kcore.objects.naming`, where expressions find them too."""
 
 from __future__ import annotations
 
-from kcore.objects.names import (
+from kcore.objects.naming import (
     config_map_key,
     dns_1035_label,
     dns_label,

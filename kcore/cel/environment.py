@@ -11,10 +11,12 @@ from kcore.cel import compiler, libraries
 from kcore.cel.checker import Checker
 from kcore.cel.convert import converter
 from kcore.cel.errors import BudgetExceeded, CompileError, EvaluationError
+from kcore.cel.estimate import Estimator
 from kcore.cel.functions import Function, merge
 from kcore.cel.libraries.authorization import Pending
 from kcore.cel.nodes import Node
 from kcore.cel.parser import parse
+from kcore.cel.sizes import Range
 from kcore.cel.types import Type, same
 from kcore.cel.values import no_overload
 
@@ -102,6 +104,7 @@ class Program:
         self.type = root.type
         self.references = references
         self._root = root
+        self._environment = environment
         names = tuple(environment.variables)
         self._run, self._cost, self._size = compiler.build(root, names)
         self._variables = tuple(
@@ -109,6 +112,10 @@ class Program:
             for index, name in enumerate(names)
             if name in references
         )
+
+    def estimate(self) -> Range:
+        """What a run costs at least and at most, as (min, max), by the sizes that the variables' types allow."""
+        return Estimator(self._environment.variables).cost(self._root)
 
     async def arun(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
         """As `run`, for environments with an ``authorizer``: the checks that the expression makes are awaited."""

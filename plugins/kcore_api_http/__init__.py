@@ -36,8 +36,11 @@ _OFF = frozenset(
         "DenyServiceExternalIPs",
     )
 )  # fmt: skip
-ADMISSION = tuple(name for name in (*_FIRST, "ResourceQuota") if name not in _OFF)
+ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)
 """Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
+
+AUTHENTICATION = ("request-header", "certificate", "serviceaccount", "bootstrap-token", "anonymous")
+"""What kubeadm enables, in upstream's order."""
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -68,8 +71,19 @@ class Config:
     """What answers requests that the store does not."""
     extensions: list[str] = attrs.Factory(list)
     """What changes the API while it serves: custom resources, aggregated APIs."""
+    audit: list[str] = attrs.Factory(list)
+    """Where audit events go: sinks."""
+    audit_policy: str = ""
+    """The audit policy: a file with an ``audit.k8s.io/v1`` Policy, relative to the data directory. It is read again
+    when it changes."""
     settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
     """Settings of the plugins above, by name."""
+    priority_and_fairness: bool = True
+    """Whether FlowSchemas and PriorityLevelConfigurations decide who waits when there is much to do."""
+    max_requests_inflight: int = 400
+    """With the next one: the seats that priority levels share."""
+    max_mutating_requests_inflight: int = 200
+    """With the one before: the seats that priority levels share."""
     max_body_bytes: int = 3 * 1024 * 1024
     """The largest request body."""
     max_connections: int = 10_000

@@ -18,7 +18,7 @@ from kcore.cel.errors import EvaluationError
 from kcore.cel.functions import Library
 from kcore.cel.types import TYPE
 from kcore.cel.values import Opaque
-from kcore.objects import names
+from kcore.objects import naming as names
 
 CHECK_COST = 350_000
 _PREFIX = "kubernetes.authorization"

@@ -15,7 +15,7 @@ from kcore.cel.libraries import urls
 from kcore.cel.standard import half_open
 from kcore.cel.types import TYPE
 from kcore.cel.values import NONE, Opaque, Optional, parse_timestamp
-from kcore.objects import names
+from kcore.objects import naming as names
 
 Check = Callable[[str], list[str]]
 
