@@ -68,7 +68,7 @@ def page(served: Served, found: Page, form: Form, *, include: str = "") -> Respo
 
         kind = served.kind
         items = [protobuf_message(served, e) for e in found.entries]
-        body = protobuf.encode_list(kind.api_version, kind.kind + "List", list_meta(found), items)
+        body = protobuf.encode_list(kind.api_version, kind.listed, list_meta(found), items)
         return Response(200, body, PROTOBUF)
     return encoded(list_object(served, found), form)
 
@@ -105,7 +105,7 @@ def list_object(served: Served, found: Page) -> Object:
     items = [{k: v for k, v in served.object(e).items() if k not in ("kind", "apiVersion")} for e in found.entries]
     if not kind.message:
         items = [served.object(e) for e in found.entries]
-    return {"kind": kind.kind + "List", "apiVersion": kind.api_version, "metadata": list_meta(found), "items": items}
+    return {"kind": kind.listed, "apiVersion": kind.api_version, "metadata": list_meta(found), "items": items}
 
 
 def encoded(doc: Object, form: Form = PLAIN, status: int = 200) -> Response:

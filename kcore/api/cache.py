@@ -49,6 +49,7 @@ class Entry:
     name: str
     revision: int
     tail: bytes  # see kcore.api.layout
+    version: str = ""  # the apiVersion in which it lies in the store
     _labels: dict[str, str] | None = None
     forms: dict[Any, Any] = attrs.Factory(dict)  # decoded objects by head, encoded ones by (form, head)
 
@@ -98,12 +99,17 @@ class Change:
         return found  # type: ignore[return-value]
 
 
+def entry_of(namespace: str, name: str, value: bytes, revision: int) -> Entry:
+    """The entry of a stored value. A `revision` of 0: it is not really stored."""
+    return Entry(namespace, name, revision, layout.tail(value, revision), layout.version(value))
+
+
 def at_revision(entry: Entry, revision: int) -> Entry:
     """The same object as if it had been written at another revision."""
     rest = entry.tail
     mark = b'"metadata":{"resourceVersion":"%d",' % entry.revision
     value = b'"metadata":{' + rest[len(mark) :] if rest.startswith(mark) else rest
-    return Entry(entry.namespace, entry.name, revision, layout.tail(value, revision))
+    return Entry(entry.namespace, entry.name, revision, layout.tail(value, revision), entry.version)
 
 
 class Watcher:
@@ -213,6 +219,17 @@ class Cache:
         self._by_field.clear()
         self.since = self.changed = revision
 
+    def renew(self) -> None:
+        """The declaration has changed: what was made of the objects under the old one is made anew."""
+        for entry in self.entries.values():
+            entry.forms.clear()
+        for change in self.ring:
+            change.entry.forms.clear()
+            change.forms.clear()
+        self._by_field.clear()
+        watched = {field for field, _ in self._watchers}
+        self._extractors = {field: read for field, read in self._extractors.items() if field in watched}
+
     def end(self) -> None:
         """No change will come any more: all watches are over."""
         for group in self._watchers.values():
@@ -222,7 +239,7 @@ class Cache:
     @staticmethod
     def _entry(path: str, value: bytes, revision: int) -> Entry:
         namespace, _, name = path.rpartition("/")
-        return Entry(namespace, name, revision, layout.tail(value, revision))
+        return entry_of(namespace, name, value, revision)
 
     def _put(self, path: str, entry: Entry, old: Entry | None) -> None:
         self.entries[path] = entry

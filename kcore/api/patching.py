@@ -192,6 +192,7 @@ def _applied(
         time=clock.timestamp(),
         force=caller.force,
         subresource=subresource,
+        reset=served.kind.strategy.managed_reset(subresource),
     )
     return decoding.settled(served, result)
 
@@ -212,5 +213,6 @@ async def _apply_new(
         api_version=kind.api_version,
         time=clock.timestamp(),
         force=caller.force,
+        reset=kind.strategy.managed_reset(""),
     )
     return await storage.create(served, namespace, decoding.settled(served, new), caller, managed=False)

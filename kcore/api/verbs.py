@@ -172,8 +172,8 @@ class Verbs:
         parsed = listing.parse(request)
         page = await listing.page(self._feed, served, info.namespace, parsed)
         caller = Caller(user)
-        await self.delete_entries(served, page.entries, wanted, caller)
         response = answers.page(served, page, form, include=_include(request, form))
+        await self.delete_entries(served, page.entries, wanted, caller)
         response.headers += answers.warning_headers(caller.warnings)
         return response
 
