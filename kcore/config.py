@@ -52,7 +52,7 @@ class Config:
     """The file's name as the user gave it, for messages."""
     tables: dict[str, Table]
     directory: Path
-    """What relative paths in ``[connect]`` are relative to."""
+    """What relative paths in it are relative to."""
 
     def table(self, slot: str) -> Table | None:
         return self.tables.get(slot)

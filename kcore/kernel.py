@@ -352,6 +352,9 @@ class _Context:
     def keys(self) -> Path:
         return self.kernel.keys
 
+    def file(self, path: str) -> Path:
+        return self.kernel.config.directory / path
+
     @property
     def log(self) -> logging.Logger:
         return self.kernel.log.getChild(self.name)

@@ -75,6 +75,9 @@ class Context(Protocol):
     def keys(self) -> Path:
         """The data directory with the cluster's keys, for `kcore.pki.Pki.open`: `data_dir`, or ``connect.keys``."""
 
+    def file(self, path: str) -> Path:
+        """A file that a setting names: a relative path is relative to the config file's directory."""
+
     @property
     def log(self) -> logging.Logger: ...
 

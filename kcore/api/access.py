@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from urllib.parse import unquote
 
@@ -10,22 +11,70 @@ import attrs
 from kcore import errors
 from kcore.api.auth import ANONYMOUS, Attributes, Authenticator, Authorizer, User
 from kcore.api.routing import RequestInfo
-from kcore.http.messages import Request
+from kcore.http.messages import Request, values
 
 _AUTHENTICATED = "system:authenticated"
 _UNAUTHENTICATED = "system:unauthenticated"
+_PROTOCOL = "base64url.bearer.authorization.k8s.io."
 _EXTRA = "impersonate-extra-"
 
 
 async def authenticate(authenticators: Sequence[Authenticator], request: Request) -> User:
-    """The user, with the group that says whether they are known. Raises Unauthorized for bad credentials."""
+    """The user, with the group that says whether they are known. Raises Unauthorized for bad credentials.
+
+    One good credential is enough, whatever else is shown; but who shows bad ones is not anonymous.
+    """
+    refused: errors.Unauthorized | None = None
     for authenticator in authenticators:
-        user = await authenticator.authenticate(request)
-        if user is not None:
+        try:
+            user = await authenticator.authenticate(request)
+        except errors.Unauthorized as error:
+            refused = error
+            continue
+        if user is not None and (refused is None or user.name != ANONYMOUS.name):
+            if "sec-websocket-protocol" in request.headers:
+                _hide_token(request)
             return with_standard_group(user)
-    if "authorization" in request.headers:
-        raise errors.Unauthorized("Unauthorized")  # credentials that nobody knows are bad, not absent
+    if refused is not None or authenticators or bearer(request):
+        raise refused or errors.Unauthorized("Unauthorized")  # what nobody knows is bad, not absent
     return ANONYMOUS
+
+
+def bearer(request: Request) -> str:
+    """The bearer token of a request; "" if it shows none. Browsers, which cannot send the header with a WebSocket,
+    name the token as a subprotocol."""
+    shown = request.headers.get("authorization")
+    if shown is not None:
+        words = shown.strip().split(" ", 2)
+        return words[1] if len(words) > 1 and words[0].lower() == "bearer" else ""
+    if _PROTOCOL in request.headers.get("sec-websocket-protocol", ""):
+        return _protocol_token(request)
+    return ""
+
+
+def _protocols(request: Request) -> list[str]:
+    return [p.strip() for p in request.headers["sec-websocket-protocol"].split(",")]
+
+
+def _protocol_token(request: Request) -> str:
+    """Raises Unauthorized where the token is not the only one, not text, or no other protocol is offered."""
+    if request.headers.get("upgrade", "").lower() != "websocket":
+        return ""
+    offered = _protocols(request)
+    tokens = [p[len(_PROTOCOL) :] for p in offered if p.startswith(_PROTOCOL)]
+    try:
+        if len(tokens) != 1 or len(offered) < 2:
+            raise ValueError("one token, and another protocol to speak")
+        return base64.b64decode(tokens[0] + "=" * (-len(tokens[0]) % 4), b"-_", validate=True).decode("utf-8")
+    except ValueError as error:
+        raise errors.Unauthorized("Unauthorized") from error
+
+
+def _hide_token(request: Request) -> None:
+    """Whoever answers the request does not see the token among the protocols."""
+    if _PROTOCOL in request.headers["sec-websocket-protocol"]:
+        rest = [p for p in _protocols(request) if not p.startswith(_PROTOCOL)]
+        request.headers["sec-websocket-protocol"] = ", ".join(rest)
 
 
 def with_standard_group(user: User) -> User:
@@ -103,14 +152,10 @@ async def impersonated(authorizers: Sequence[Authorizer], request: Request, user
     Raises Forbidden, BadRequest (other headers without a user name).
     """
     headers = request.headers
-    name = headers.get("impersonate-user", "")
-    groups = tuple(g.strip() for g in headers.get("impersonate-group", "").split(",") if g.strip())
-    uid = headers.get("impersonate-uid", "")
-    extra = {
-        unquote(key[len(_EXTRA) :]): [v.strip() for v in value.split(",")]
-        for key, value in headers.items()
-        if key.startswith(_EXTRA)
-    }
+    name = next(iter(values(headers, "impersonate-user")), "")
+    groups = tuple(values(headers, "impersonate-group"))
+    uid = next(iter(values(headers, "impersonate-uid")), "")
+    extra = {unquote(key[len(_EXTRA) :]): values(headers, key) for key in headers if key.startswith(_EXTRA)}
     if not name:
         if groups or uid or extra:
             raise errors.BadRequest(f"requested {_show(name, uid, groups, extra)} without impersonating a user name")

@@ -35,6 +35,7 @@ from kcore.api.served import Served, ServedTable
 from kcore.api.storage import Storage
 from kcore.api.subresources import Subresources
 from kcore.api.verbs import Verbs
+from kcore.api.webhook import Webhooks
 from kcore.client import Client
 from kcore.http.messages import AnyResponse, Request
 from kcore.metrics import Metrics
@@ -83,6 +84,8 @@ class ApiServer:
         self.health.ready_only["shutdown"] = lambda: "process is shutting down" if self._closing else ""
         self.subresources = Subresources(self)
         self.scale = Scale(self)
+        self.webhooks = Webhooks(self.table)
+        """How admission, conversion, authentication and authorization ask webhooks."""
         self.user = MASTERS
         self.internal = self.client(self.user)
         """This API as the API server itself: what route handlers act with."""
@@ -102,6 +105,8 @@ class ApiServer:
         finally:
             self._closing = True
             self.feed.close()
+            with trio.CancelScope(shield=True):
+                await self.webhooks.aclose()
 
     def client(self, user: User) -> Client:
         """The API in this process, as `user`."""

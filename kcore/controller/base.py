@@ -54,6 +54,9 @@ class SharedContext:
     def keys(self) -> Path:
         return self.context.keys
 
+    def file(self, path: str) -> Path:
+        return self.context.file(path)
+
     def client(self, user: User | None = None) -> Client:
         return self.context.client(user)
 

@@ -106,10 +106,13 @@ class HttpClient:
         context: ssl.SSLContext | None = None,
         *,
         server_name: str = "",
+        authority: str = "",
         headers: dict[str, str] | None = None,
         connections: int = 64,
         timeout: float = 60.0,
+        max_body: int = 0,
     ):
+        """`authority` is what the Host header says, if not the URL's; an answer over `max_body` bytes is an error."""
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a server; it should look like https://127.0.0.1:6443")
@@ -118,12 +121,13 @@ class HttpClient:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._context = (context or ssl.create_default_context()) if parts.scheme == "https" else None
         self._server_name = server_name or parts.hostname
-        lines = [f"Host: {parts.netloc.rpartition('@')[2]}"]
+        lines = [f"Host: {authority or parts.netloc.rpartition('@')[2]}"]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
         self._common = ("\r\n".join(lines) + "\r\n").encode("latin-1")
         self._idle: list[_Connection] = []
         self._slots = trio.CapacityLimiter(connections)
         self._timeout = timeout
+        self._max_body = max_body
 
     async def aclose(self) -> None:
         """Close idle connections; those in use are closed by their users."""
@@ -135,18 +139,32 @@ class HttpClient:
         return (await self._connect()).stream
 
     async def request(
-        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        repeatable: bool = False,
     ) -> Answer:
-        """Raises OSError (TimeoutError when the answer takes too long)."""
+        """Raises OSError (TimeoutError when the answer takes too long).
+
+        `repeatable`: a POST or PATCH that does no harm twice, and may be sent again when a kept connection was closed
+        by the server in the same moment.
+        """
         with trio.move_on_after(self._timeout):
             async with self._slots:
-                return await self._exchange(method, path, body, headers)
+                return await self._exchange(method, path, body, headers, repeatable or method in _IDEMPOTENT)
         raise TimeoutError(f"{self.url} has not answered within {self._timeout:.0f} s")
 
-    async def _exchange(self, method: str, path: str, body: bytes, headers: dict[str, str] | None) -> Answer:
-        connection = await self._send(method, path, body, headers)
+    async def _exchange(
+        self, method: str, path: str, body: bytes, headers: dict[str, str] | None, repeatable: bool
+    ) -> Answer:
+        connection = await self._send(method, path, body, headers, repeatable)
         try:
             while not connection.done:
+                if self._max_body and sum(map(len, connection.body)) > self._max_body:
+                    raise ConnectionAbortedError(f"the answer is longer than {self._max_body} bytes")
                 if not await connection.receive() and not connection.done:
                     raise ConnectionResetError("the server closed the connection before its answer was complete")
         except BaseException:
@@ -165,7 +183,7 @@ class HttpClient:
         When the status is 400 or more the Answer's body is complete and there are no pieces.
         """
         with trio.move_on_after(self._timeout):
-            connection = await self._send(method, path, b"", headers)
+            connection = await self._send(method, path, b"", headers, method in _IDEMPOTENT)
             break_off = True
             try:
                 while not connection.head:
@@ -186,7 +204,9 @@ class HttpClient:
         finally:
             await connection.close()
 
-    async def _send(self, method: str, path: str, body: bytes, headers: dict[str, str] | None) -> _Connection:
+    async def _send(
+        self, method: str, path: str, body: bytes, headers: dict[str, str] | None, repeatable: bool
+    ) -> _Connection:
         """Send a request; the answer has begun to arrive. On a connection that went stale meanwhile, once more."""
         head = [f"{method} {self._prefix}{path} HTTP/1.1\r\n".encode("latin-1"), self._common]
         for name, value in (headers or {}).items():
@@ -212,7 +232,7 @@ class HttpClient:
                 await connection.close()
                 raise
             await connection.close()
-            if not reused or connection.begun or method not in _IDEMPOTENT:
+            if not reused or connection.begun or not repeatable:
                 raise error if isinstance(error, OSError) else ConnectionResetError(str(error)) from error
 
     async def _take(self) -> _Connection:

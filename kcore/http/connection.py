@@ -63,9 +63,10 @@ class Connection:
         peer: str = "",
         local: str = "",
         certificate: bytes | None = None,
+        unverified: bytes | None = None,
     ):
         self._stream, self._handler, self._limits, self._log, self._budget = stream, handler, limits, log, budget
-        self._parser = RequestParser(limits, peer, local, certificate)
+        self._parser = RequestParser(limits, peer, local, certificate, unverified)
         self._scope = trio.CancelScope()
         self._stream_scope: trio.CancelScope | None = None
         self._closing = False

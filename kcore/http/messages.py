@@ -8,6 +8,8 @@ from urllib.parse import parse_qsl
 import attrs
 import trio
 
+LISTED = ("impersonate-", "x-remote-")
+"""How headers begin whose values may hold a comma: each repetition is a value of its own (`values`)."""
 HeaderList = list[tuple[bytes, bytes]]  # names in lower case, as on the wire otherwise
 
 
@@ -18,12 +20,13 @@ class Request:
     method: str
     path: str  # percent-decoded, begins with "/"
     query: str  # raw, without "?"
-    headers: dict[str, str]  # lower-case names; repeated headers joined with ", "
+    headers: dict[str, str]  # lower-case names; repeated headers joined with ", ", those of `LISTED` with NUL
     body: bytes = b""
     raw_path: str = ""  # as on the wire, for proxying
     peer: str = ""  # the client's address, "127.0.0.1:50000"
     local: str = ""  # the address that was dialled
     peer_certificate: bytes | None = None  # DER of a client certificate that the TLS layer verified
+    peer_unverified: bytes | None = None  # DER of one that it could not verify: another authority's, or expired
     _params: dict[str, list[str]] | None = None
 
     @property
@@ -41,6 +44,14 @@ class Request:
         """The first value of a query parameter."""
         values = self.params.get(name)
         return values[0] if values else default
+
+
+def values(headers: dict[str, str], name: str) -> list[str]:
+    """All values of a header of `LISTED`, as the text that the client meant (UTF-8)."""
+    found = headers.get(name)
+    if found is None:
+        return []
+    return [v if v.isascii() else v.encode("latin-1").decode("utf-8", "replace") for v in found.split("\0")]
 
 
 @attrs.define(slots=True)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import httptools
 
 from kcore.http.limits import Limits
-from kcore.http.messages import Request
+from kcore.http.messages import LISTED, Request
 
 _SIMPLE = re.compile(rb"(GET|HEAD|DELETE|POST|PUT|PATCH|OPTIONS) (/[!-~]*) HTTP/1\.1").fullmatch
 _SINGLE = frozenset(("host", "content-length", "transfer-encoding", "content-type", "authorization", "upgrade"))
@@ -40,7 +40,14 @@ class Incoming(NamedTuple):
 class RequestParser:
     """Feed it bytes; take complete requests from `ready`. After `refused` is set it takes nothing more."""
 
-    def __init__(self, limits: Limits, peer: str = "", local: str = "", certificate: bytes | None = None):
+    def __init__(
+        self,
+        limits: Limits,
+        peer: str = "",
+        local: str = "",
+        certificate: bytes | None = None,
+        unverified: bytes | None = None,
+    ):
         self.ready: deque[Incoming] = deque()
         self.refused: Refused | None = None
         self.leftover = b""  # what followed a request that asked for an upgrade
@@ -48,6 +55,7 @@ class RequestParser:
         self.in_body = False  # ... and its header is complete
         self.wants_continue = False  # the client waits for "100 Continue"; the connection resets it
         self._limits, self._peer, self._local, self._certificate = limits, peer, local, certificate
+        self._unverified = unverified
         self._known: tuple[bytes, dict[str, str]] | None = None  # a header's bytes, and what they mean
         self._fed = 0  # bytes fed since the request began, for headers and chunk framing that never end
         self._start()
@@ -123,6 +131,7 @@ class RequestParser:
             self._peer,
             self._local,
             self._certificate,
+            self._unverified,
         )
         self.ready.append(Incoming(request, True, False, False))
         return True
@@ -166,7 +175,8 @@ class RequestParser:
         if key in headers:
             if key in _SINGLE:
                 raise Refused(400, f"more than one {key} header")
-            headers[key] += ("; " if key == "cookie" else ", ") + value.decode("latin-1")
+            joint = "\0" if key.startswith(LISTED) else "; " if key == "cookie" else ", "
+            headers[key] += joint + value.decode("latin-1")
         else:
             headers[key] = value.decode("latin-1")
 
@@ -215,6 +225,7 @@ class RequestParser:
                     self._peer,
                     self._local,
                     self._certificate,
+                    self._unverified,
                 ),
                 parser.should_keep_alive(),
                 self._http10,

@@ -64,11 +64,14 @@ class _Server:
         try:
             peer, local = _addresses(stream)
             certificate: bytes | None = None
+            unverified: bytes | None = None
             if self.context is not None:
                 tls = TlsStream(stream, self.context, server_side=True)
                 if not await _handshake(tls, self.limits):
                     return
                 certificate = tls.ssl.getpeercert(binary_form=True)
+                if not tls.peer_verified:
+                    certificate, unverified = None, certificate
                 stream = tls
             connection = Connection(
                 stream,
@@ -79,6 +82,7 @@ class _Server:
                 peer=peer,
                 local=local,
                 certificate=certificate,
+                unverified=unverified,
             )
             self.watchdog.add(connection)
             try:

@@ -10,6 +10,8 @@ import ssl
 
 import trio
 
+from kcore.http import strangers
+
 _PIECE = 256 * 1024  # of an answer: encrypted and sent before the next one is
 
 
@@ -27,6 +29,8 @@ class TlsStream(trio.abc.Stream):
         self.lower = lower
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.ssl = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        self.peer_verified = True
+        """False after a handshake in which the peer showed a certificate that cannot be verified (`strangers`)."""
         self._sending = False
         self._waiting = trio.lowlevel.ParkingLot()
 
@@ -34,7 +38,7 @@ class TlsStream(trio.abc.Stream):
         """Raises BrokenResourceError (cause: SSLError) when the peers find no agreement."""
         while True:
             try:
-                self.ssl.do_handshake()
+                self._step()
                 await self._flush()
                 return
             except ssl.SSLWantReadError:
@@ -46,6 +50,14 @@ class TlsStream(trio.abc.Stream):
             except ssl.SSLError as error:
                 await self._flush()  # the alert that tells the peer why
                 raise trio.BrokenResourceError(str(error)) from error
+
+    def _step(self) -> None:
+        strangers.forget()
+        try:
+            self.ssl.do_handshake()
+        finally:
+            if strangers.met():
+                self.peer_verified = False
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         waited = False

@@ -37,14 +37,18 @@ _RENEW = 0.25  # of a certificate's life
 class Pki:
     """Use `Pki.open`. PEM texts are bytes."""
 
-    def __init__(self, directory: Path):
-        self.directory = directory
+    def __init__(self, directory: Path, name: str = "kcore-ca"):
+        self.directory, self._name = directory, name
         self.ca_pem = b""
 
     @staticmethod
     def open(data_dir: Path) -> Pki:
         """The PKI of a data directory; makes the CA on first use. Raises UserError when files are unusable."""
-        pki = Pki(data_dir / "pki")
+        return Pki._open(data_dir / "pki", "kcore-ca")
+
+    @staticmethod
+    def _open(directory: Path, name: str) -> Pki:
+        pki = Pki(directory, name)
         try:
             pki.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             pki.ca_pem = pki._read_ca()
@@ -55,6 +59,11 @@ class Pki:
             raise UserError(f"{pki.directory}: cannot keep certificates here: {error}") from error
         return pki
 
+    def front_proxy(self) -> Pki:
+        """The authority of its own that vouches for front proxies: who holds a certificate of it may speak for
+        anybody, so it is not the authority of users."""
+        return Pki._open(self.directory / "front-proxy", "kcore-front-proxy-ca")
+
     @property
     def ca_path(self) -> Path:
         return self.directory / "ca.crt"
@@ -64,7 +73,8 @@ class Pki:
     def server_context(self, names: Iterable[str]) -> ssl.SSLContext:
         """TLS for a server known by these host names and addresses.
 
-        A client may show a certificate; one that this CA did not sign, or that has expired, ends the handshake.
+        A client may show a certificate; one that this CA did not sign, or that has expired, ends the handshake
+        (unless `kcore.http.strangers` admits it).
         """
         path = self._server(names)[0]
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -165,7 +175,7 @@ class Pki:
         from cryptography.hazmat.primitives import hashes
 
         key = _new_key()
-        name = _name("kcore-ca", ())
+        name = _name(self._name, ())
         builder = _builder(name, name, key, _CA_DAYS)
         usage = cx.KeyUsage(True, False, False, False, False, True, True, False, False)
         identifier = cx.SubjectKeyIdentifier.from_public_key(key.public_key())

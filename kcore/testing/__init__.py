@@ -36,6 +36,9 @@ class TestContext:
     def keys(self) -> Path:
         return self.data_dir
 
+    def file(self, path: str) -> Path:
+        return self.data_dir / path
+
     def client(self, user: Any = None) -> Any:
         assert self.api is not None, "give TestContext an api= client"
         return self.api

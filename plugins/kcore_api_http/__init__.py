@@ -35,6 +35,10 @@ ADMISSION = (
 """Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction), in upstream's order."""
 
 
+AUTHENTICATION = ("request-header", "certificate", "serviceaccount", "bootstrap-token", "anonymous")
+"""What kubeadm enables, in upstream's order."""
+
+
 @attrs.frozen
 class Config:
     """``[api]`` with ``use = "http"``. An entry of a list is a plugin's name; its own settings stand in `settings`."""
@@ -47,7 +51,7 @@ class Config:
     """More names and addresses for the server's certificate, beside localhost, the address and the service names."""
     kinds: list[str] = attrs.Factory(list)
     """The plugins whose kinds are served; empty for all that are installed."""
-    authentication: list[str] = attrs.field(factory=lambda: ["certificate", "serviceaccount", "anonymous"])
+    authentication: list[str] = attrs.field(factory=lambda: list(AUTHENTICATION))
     """Who is asking: tried in this order."""
     authorization: list[str] = attrs.field(factory=lambda: ["node", "rbac"])
     """May they: asked in this order until one has an opinion."""

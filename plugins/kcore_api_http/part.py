@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from kcore.api.auth import Attributes, Decision, User
+from kcore.http import strangers
 from kcore.http.limits import Limits
 from kcore.http.listen import bound, listen
 from kcore.http.server import serve
@@ -81,6 +82,8 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         address = bound(listener)
         pki = Pki.open(context.keys)
         tls = pki.server_context(certificate_names(context, config, address[0]))
+        if not strangers.admit(tls):
+            context.log.info("certificates of other authorities end the TLS handshake here: OpenSSL is out of reach")
         server = ApiServer(
             context.part("store"),
             gather_kinds(context, config),

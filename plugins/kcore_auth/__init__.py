@@ -1,6 +1,6 @@
 """Who is asking, and may they: authentication, authorization and the API's questions about both.
 
-Authenticators ``certificate``, ``tokens``, ``serviceaccount``, ``anonymous``; authorizers ``node``, ``rbac``,
+Authenticators ``request-header``, ``certificate``, ``tokens``, ``serviceaccount``, ``bootstrap-token``, ``anonymous``; authorizers ``node``, ``rbac``,
 ``always-allow``; routes ``reviews``; admission ``RBACEscalation``, ``NodeRestriction``. Each stands in the module
 that its opener names.
 """
@@ -23,7 +23,8 @@ class TokensConfig:
     """``[api.settings.tokens]``."""
 
     file: str
-    """A CSV file: token, user, uid, "group1,group2" (kube-apiserver's --token-auth-file)."""
+    """A CSV file: token, user, uid, "group1,group2" (kube-apiserver's --token-auth-file); a relative path is relative to
+    the config file."""
 
 
 @attrs.frozen
@@ -34,6 +35,39 @@ class ServiceAccountConfig:
     """Who the tokens say made them."""
     audiences: list[str] = attrs.Factory(list)
     """For whom a token must be to be taken here; empty for the issuer."""
+
+
+@attrs.frozen
+class AnonymousConfig:
+    """``[api.settings.anonymous]``."""
+
+    paths: list[str] = attrs.Factory(list)
+    """The paths that may be asked for anonymously; empty for all."""
+
+
+def _remote(instance: object, attribute: attrs.Attribute[list[str]], value: list[str]) -> None:
+    """Only of these does the HTTP server keep repetitions apart, so that no value can pose as two."""
+    wrong = [name for name in value if not name.lower().startswith("x-remote-")]
+    if wrong or not value:
+        raise ValueError(f"{attribute.name}: must be names that begin with X-Remote-, not {wrong}")
+
+
+@attrs.frozen
+class RequestHeaderConfig:
+    """``[api.settings.request-header]``: kube-apiserver's --requestheader-* flags."""
+
+    client_ca_file: str = ""
+    """PEM of the authorities of front proxies; empty for the cluster's own, beside its keys."""
+    allowed_names: list[str] = attrs.Factory(lambda: ["front-proxy-client"])
+    """Common names that a proxy's certificate may have; empty for any."""
+    username_headers: list[str] = attrs.field(factory=lambda: ["X-Remote-User"], validator=_remote)
+    """Where the user's name stands: the first that is not empty counts."""
+    uid_headers: list[str] = attrs.field(factory=lambda: ["X-Remote-Uid"], validator=_remote)
+    """Where the user's uid stands."""
+    group_headers: list[str] = attrs.field(factory=lambda: ["X-Remote-Group"], validator=_remote)
+    """Where the user's groups stand, one in each repetition."""
+    extra_headers_prefixes: list[str] = attrs.field(factory=lambda: ["X-Remote-Extra-"], validator=_remote)
+    """How the headers of other attributes begin."""
 
 
 def _open(module: str, name: str) -> Callable[[Context, Any], AbstractAsyncContextManager[Any]]:
@@ -52,6 +86,17 @@ def _open(module: str, name: str) -> Callable[[Context, Any], AbstractAsyncConte
 def kcore_authenticator() -> Iterable[Provider[Any]]:
     return [
         Provider("certificate", _open("certificates", "open_certificates"), help="Client certificates of our CA"),
+        Provider(
+            "request-header",
+            _open("request_header", "open_request_header"),
+            RequestHeaderConfig,
+            help="What front proxies say in headers",
+        ),
+        Provider(
+            "bootstrap-token",
+            _open("bootstrap_tokens", "open_bootstrap_tokens"),
+            help="Tokens of joining nodes, from Secrets",
+        ),
         Provider("tokens", _open("tokens", "open_tokens"), TokensConfig, help="Fixed tokens from a CSV file"),
         Provider(
             "serviceaccount",
@@ -59,7 +104,12 @@ def kcore_authenticator() -> Iterable[Provider[Any]]:
             ServiceAccountConfig,
             help="Tokens of service accounts",
         ),
-        Provider("anonymous", _open("anonymous", "open_anonymous"), help="Who shows nothing is system:anonymous"),
+        Provider(
+            "anonymous",
+            _open("anonymous", "open_anonymous"),
+            AnonymousConfig,
+            help="Who shows nothing is system:anonymous",
+        ),
     ]
 
 

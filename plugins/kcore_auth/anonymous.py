@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from kcore.api.access import bearer
 from kcore.api.auth import ANONYMOUS, Attributes, Decision, User
 from kcore.http.messages import Request
 from kcore.registry import Context, NoConfig
+from kcore_auth import AnonymousConfig
 
 _ALLOWED = Decision(True)
 
@@ -15,8 +17,13 @@ _ALLOWED = Decision(True)
 class Anonymous:
     """Comes last: a request that shows no credentials is nobody's. One that shows bad ones is not its business."""
 
+    def __init__(self, paths: frozenset[str] = frozenset()):
+        self._paths = paths
+
     async def authenticate(self, request: Request) -> User | None:
-        return None if "authorization" in request.headers else ANONYMOUS
+        if bearer(request) or (self._paths and request.path not in self._paths):
+            return None
+        return ANONYMOUS
 
 
 class AlwaysAllow:
@@ -25,8 +32,8 @@ class AlwaysAllow:
 
 
 @asynccontextmanager
-async def open_anonymous(context: Context, config: NoConfig) -> AsyncIterator[Anonymous]:
-    yield Anonymous()
+async def open_anonymous(context: Context, config: AnonymousConfig) -> AsyncIterator[Anonymous]:
+    yield Anonymous(frozenset(config.paths))
 
 
 @asynccontextmanager

@@ -80,9 +80,11 @@ class Reviews:
             try:
                 user = await authenticator.authenticate(request)
             except errors.Unauthorized:
-                break
+                continue
             if user is not None:
                 fitting = [a for a in audiences if a in ours] if audiences else ours
+                if audiences and not fitting:
+                    break
                 return {"audiences": fitting, "authenticated": True, "user": _info(_known(user))}
         return {"error": "invalid bearer token", "user": {}}
 

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from kcore import clock, errors
+from kcore.api.access import bearer
 from kcore.api.auth import User
 from kcore.client import Client
 from kcore.http.messages import Request
@@ -25,7 +26,6 @@ from kcore.objects.resources import NODES, PODS, SECRETS, SERVICEACCOUNTS
 from kcore.pki import Pki
 from kcore.registry import Context
 from kcore_auth import ServiceAccountConfig
-from kcore_auth.tokens import bearer
 
 _KEPT = 10_000  # verified tokens
 _FRESH = 5.0  # seconds for which the look at the bound objects counts

@@ -8,17 +8,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from kcore.api.access import bearer
 from kcore.api.auth import User
 from kcore.errors import ConfigError
 from kcore.http.messages import Request
 from kcore.registry import Context
 from kcore_auth import TokensConfig
-
-
-def bearer(request: Request) -> str:
-    """The bearer token of a request; "" if it shows none."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 class Tokens:
@@ -33,7 +28,7 @@ class Tokens:
 
 
 def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode("latin-1", "replace")).digest()
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
 def load(path: Path) -> dict[bytes, User]:
@@ -55,4 +50,4 @@ def load(path: Path) -> dict[bytes, User]:
 
 @asynccontextmanager
 async def open_tokens(context: Context, config: TokensConfig) -> AsyncIterator[Tokens]:
-    yield Tokens(load(Path(config.file)))
+    yield Tokens(load(context.file(config.file)))

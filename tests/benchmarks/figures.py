@@ -51,7 +51,16 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_bytes(pid: int) -> int:
     """Memory that a process holds now."""
+    return _status(pid, "VmRSS:")
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has held so far."""
+    return _status(pid, "VmHWM:")
+
+
+def _status(pid: int, field: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(field):
             return int(line.split()[1]) * 1024
     return 0

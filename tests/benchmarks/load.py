@@ -34,12 +34,17 @@ class Target:
     def of(cls, kubeconfig: Path) -> Target:
         """The cluster of a kubeconfig that kcore has written (which is JSON)."""
         config = json.loads(kubeconfig.read_bytes())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+        user = config["users"][0]["user"]
+        certificate, key = (base64.b64decode(user[f"client-{part}-data"]) for part in ("certificate", "key"))
+        return cls.with_certificate(config["clusters"][0]["cluster"], certificate, key)
+
+    @classmethod
+    def with_certificate(cls, cluster: dict[str, str], certificate: bytes, key: bytes) -> Target:
+        """The cluster of a kubeconfig as whom the certificate (PEM) names."""
         host, _, port = cluster["server"].removeprefix("https://").rpartition(":")
         context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
         with tempfile.NamedTemporaryFile() as pem:
-            for part in ("client-certificate-data", "client-key-data"):
-                pem.write(base64.b64decode(user[part]) + b"\n")
+            pem.write(certificate + b"\n" + key)
             pem.flush()
             context.load_cert_chain(pem.name)
         return cls(host, int(port), context)
@@ -65,6 +70,7 @@ class Connection:
         self.sock = target.context.wrap_socket(plain, server_hostname=target.host)
         self.sent = 0.0
         self.buffer = b""
+        self._room = bytearray(_READ)
 
     def send(self, request: bytes) -> None:
         self.sent = time.perf_counter()
@@ -94,21 +100,24 @@ class Connection:
 
     def ask(self, request: bytes, *, code: int = 200) -> bytes:
         """Send and wait; returns the whole answer. Raises ConnectionError for another status code."""
+        return bytes(self.fetch(request, code=code))
+
+    def fetch(self, request: bytes, *, code: int = 200) -> memoryview:
+        """The same in a buffer that the next one is read into: what of a big answer is the server's time shows."""
         self.send(request)
-        parts = []
-        while True:  # a big answer is put together once: joining anew for every piece would take longer than serving
-            parts.append(self.sock.recv(_READ))
-            if not parts[-1]:
+        size = whole = 0
+        while not whole or size < whole:
+            got = self.sock.recv_into(memoryview(self._room)[size:])
+            if not got:
                 raise ConnectionError("the server has closed the connection")
-            if len(parts) == 1:
-                head = parts[0].find(b"\r\n\r\n")
-                at = parts[0].find(b"Content-Length: ", 0, head)
-                left = head + 4 + int(parts[0][at + 16 : parts[0].find(b"\r\n", at)])
-            left -= len(parts[-1])
-            if left <= 0:
-                break
-        check(parts[0], code)
-        return b"".join(parts)
+            size += got
+            if not whole and (head := self._room.find(b"\r\n\r\n", 0, size)) >= 0:
+                check(bytes(self._room[:head]), code)
+                at = self._room.index(b"Content-Length: ", 0, head)
+                whole = head + 4 + int(self._room[at + 16 : self._room.find(b"\r\n", at)])
+                if whole > len(self._room):
+                    self._room += bytes(whole - len(self._room))
+        return memoryview(self._room)[:size]
 
 
 def check(answer: bytes, code: int) -> None:

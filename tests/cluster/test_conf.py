@@ -7,7 +7,7 @@ import pytest
 from kcore import config
 from kcore.testing.running import running
 
-NODES = {"api-only": 0, "dev": 3, "memory": 3, "thousand-nodes": 1000}
+NODES = {"api-only": 0, "dev": 3, "facts": 0, "memory": 3, "thousand-nodes": 1000}
 
 
 def test_every_config_is_listed_here() -> None:
