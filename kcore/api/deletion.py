@@ -11,7 +11,6 @@ first), ``orphan`` (leave them), or neither (they are collected afterwards).
 from __future__ import annotations
 
 from kcore import clock, errors
-from kcore.api import layout
 from kcore.api.admission import AdmissionRequest
 from kcore.api.cache import Entry, at_revision, entry_of
 from kcore.api.options import Caller, DeleteOptions
@@ -100,6 +99,19 @@ async def _attempt(storage: Storage, served: Served, entry: Entry, options: Dele
         await storage.remove(served, entry)
         entry = at_revision(entry, storage.store.revision)
     return await storage.readable(served, Written(entry, deleted=True))
+
+
+async def expunge(storage: Storage, served: Served, namespace: str, name: str) -> None:
+    """Delete an object because its kind goes: nobody is asked, its finalizers are still waited for."""
+    while True:
+        entry = await storage.find(served, namespace, name)
+        if entry is None:
+            return
+        try:
+            await _attempt(storage, served, entry, DeleteOptions(), False)
+        except CompareFailed:
+            continue
+        return
 
 
 def mark(served: Served, obj: Object, options: DeleteOptions) -> tuple[Object | None, bool] | None:

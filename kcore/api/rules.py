@@ -24,16 +24,19 @@ _Check = Callable[[Any, Any, str, list[Cause]], None]
 _ABSENT: Any = object()
 
 
-def check(obj: Any, schema: Schema, path: str = "", old: Any = _ABSENT) -> list[Cause]:
-    """Every error of a value against `schema`; `path` is where it stands: ``spec``.
+def check(obj: Any, schema: Schema, path: str = "") -> list[Cause]:
+    """Every error of a value against `schema`, duplicates in sets and list-maps last."""
+    return mismatches(obj, schema, path) + duplicates(obj, schema, path)
+
+
+def mismatches(obj: Any, schema: Schema, path: str = "", old: Any = _ABSENT) -> list[Cause]:
+    """Every error of a value against the schemas of its parts; `path` is where it stands: ``spec``.
 
     With `old`, what the object was before an update, values that did not change are not judged again: an object that
     was stored under milder rules can still be changed elsewhere. What is in a list has a past only in a list-map.
     """
     found: list[Cause] = []
     _compile(schema)(obj, old, path, found)
-    if old is _ABSENT or not duplicates(old, schema):
-        found += duplicates(obj, schema, path)
     return found
 
 

@@ -46,6 +46,8 @@ class Schema:
     """What `kcore.api.rules` compiled from it: kept here, for custom resources' schemas come and go."""
     keyed: bool | None = attrs.field(default=None, init=False, repr=False)
     """Whether there is a set or a list-map in it or below, once somebody has looked."""
+    embeds: bool | None = attrs.field(default=None, init=False, repr=False)
+    """Whether there is an embedded object in it or below, once somebody has looked."""
 
     def child(self, key: str) -> Schema | None:
         """The node of an object's member: a declared property, else the map's values."""

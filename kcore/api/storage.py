@@ -27,7 +27,7 @@ from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.objects import Object
-from kcore.store import KeyValue, Store
+from kcore.store import Store
 
 MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
 RETRIES = 8

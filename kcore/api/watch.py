@@ -96,9 +96,9 @@ class Watch:
             return list(self._selection.entries())
         while True:
             found = self._selection.candidates() if self._selection.fields else list(self._selection.entries())
-            revision = self._feed.revision
+            changed = self._selection.cache.changed
             await self._served.ready(found)
-            if self._feed.revision == revision:
+            if self._selection.cache.changed == changed:
                 return list(self._selection.entries())
 
     async def _convert(self, changes: list[Change]) -> None:

@@ -59,7 +59,7 @@ class Config:
     """What sees every write, in this order."""
     routes: list[str] = attrs.field(factory=lambda: ["reviews", "nodes", "metrics"])
     """What answers requests that the store does not."""
-    extensions: list[str] = attrs.Factory(list)
+    extensions: list[str] = attrs.field(factory=lambda: ["custom-resources"])
     """What changes the API while it serves: custom resources, aggregated APIs."""
     settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
     """Settings of the plugins above, by name."""
