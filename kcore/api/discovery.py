@@ -170,7 +170,7 @@ def _resource(kind: Kind) -> Json:
         "singularName": kind.singular or kind.kind.lower(),
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": list(kind.verbs) if kind.conversion is not None else sorted(kind.verbs),
+        "verbs": list(kind.shown_verbs) or sorted(kind.verbs),
     }
     if kind.short_names:
         out["shortNames"] = list(kind.short_names)
@@ -201,7 +201,7 @@ def _aggregated_resource(kind: Kind) -> Json:
         "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular or kind.kind.lower(),
-        "verbs": list(kind.verbs) if kind.conversion is not None else sorted(kind.verbs),
+        "verbs": list(kind.shown_verbs) or sorted(kind.verbs),
     }
     if kind.short_names:
         out["shortNames"] = list(kind.short_names)

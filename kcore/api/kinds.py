@@ -194,6 +194,7 @@ class Kind:
     namespaced: bool = True
     singular: str = ""
     verbs: tuple[str, ...] = ()
+    shown_verbs: tuple[str, ...] = ()  # what discovery says, in this order; () for `verbs`
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: dict[str, Subresource] = attrs.Factory(dict)
@@ -289,6 +290,10 @@ class KindTable:
             if k.kind == kind and k.version == version and k.group == group:
                 return k
         return None
+
+    def builtin(self, group: str) -> bool:
+        """Whether the group has kinds that were not declared by users."""
+        return any(k.group == group and k.conversion is None for k in self._kinds.values())
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(list(self._kinds.values()))

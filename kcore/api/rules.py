@@ -188,7 +188,7 @@ def has_keyed_lists(schema: Schema) -> bool:
         schema.keyed = False  # it may be recursive
         children = (*schema.properties.values(), schema.items, schema.values)
         known = schema.keyed = schema.list_type in ("set", "map") or any(
-            [has_keyed_lists(child) for child in children if child is not None]
+            has_keyed_lists(child) for child in children if child is not None
         )
     return known
 

@@ -69,7 +69,7 @@ class Served:
         """The decoded object in this version: shared, read-only."""
         if not self.converts or (self._conversion is not None and self.settled(entry)):
             return entry.object(self.head)
-        found = entry.forms.get(self._form)
+        found: Object | None = entry.forms.get(self._form)
         if found is None:
             found = entry.forms[self._form] = self._converted(entry)
         return found
@@ -99,7 +99,7 @@ class Served:
         if found is None:
             encoded = layout.encode(self.object(entry))
             found = entry.forms[key] = layout.tail(encoded, entry.revision)
-        return found  # type: ignore[no-any-return]
+        return found
 
     def json(self, entry: Entry) -> list[bytes]:
         return [self.head, self.tail(entry)]

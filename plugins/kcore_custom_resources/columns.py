@@ -33,14 +33,10 @@ def _column(column: Object) -> Column:
 
 
 def _cell(path: str, type: str) -> Cell:
-    find: jsonpath.Path | None = None
-    show = _SHOW.get(type, _nothing)
+    show = _SHOW.get(type, _text)
 
     def cell(obj: Object) -> Any:
-        nonlocal find
-        if find is None:
-            find = jsonpath.compile(path)
-        found = find(obj)
+        found = jsonpath.compile(path)(obj)
         return show(found[0]) if found and found[0] is not None else None
 
     return cell
@@ -73,10 +69,6 @@ def _date(value: Any) -> str | None:
         return tables.duration(clock.now() - clock.parse(value))
     except ValueError:
         return "<invalid>"
-
-
-def _nothing(value: Any) -> None:
-    return None
 
 
 _SHOW: dict[str, Cell] = {

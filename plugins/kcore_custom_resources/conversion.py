@@ -133,7 +133,7 @@ class Webhook(Plain):
         group, _, version = sent[0]["apiVersion"].rpartition("/")
         who = f"conversion webhook for {group}/{version}, Kind={self._kind}"
         converted = iter(await self._call(sent, to.api_version, who))
-        out = []
+        out: list[Object] = []
         for obj in objects:
             if obj["apiVersion"] != to.api_version:
                 at = len(out)
@@ -150,9 +150,7 @@ class Webhook(Plain):
             "kind": "ConversionReview",
             "apiVersion": "apiextensions.k8s.io/v1",
             "request": {"uid": uid, "desiredAPIVersion": wanted, "objects": sent},
-            "response": None,
         }
-        del review["response"]
         try:
             answer = await self._webhooks.call(self._config["clientConfig"], review, timeout=TIMEOUT)
         except WebhookError as error:
@@ -170,9 +168,8 @@ class Webhook(Plain):
             raise _failed(f'{who} failed: expected response.uid="{uid}", got "{response.get("uid") or ""}"')
         result = response.get("result") or {}
         if result.get("status") != "Success":
-            raise _failed(
-                f"{who} failed: {result.get('message') or result.get('reason') or 'response.result.status was not Success'}"
-            )
+            why = result.get("message") or f"response.result.status was '{result.get('status') or ''}', not 'Success'"
+            raise _failed(f"{who} failed: {why}")
         objects = response.get("convertedObjects") or []
         if len(objects) != len(sent):
             raise _failed(f"{who} returned {len(objects)} objects, expected {len(sent)}")

@@ -26,7 +26,7 @@ def has_embedded(schema: Schema) -> bool:
     if known is None:
         schema.embeds = False
         children = (*schema.properties.values(), schema.items, schema.values)
-        known = schema.embeds = schema.embedded or any([has_embedded(c) for c in children if c is not None])
+        known = schema.embeds = schema.embedded or any(has_embedded(c) for c in children if c is not None)
     return known
 
 
