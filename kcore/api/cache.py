@@ -152,6 +152,10 @@ class Watcher:
         self._woken = True
         self._lot.unpark()
 
+    def again(self) -> Watcher:
+        """A new watcher of the same, for one that has been cut off and does not mind what it has missed."""
+        return self._cache.watch_again(self.trigger)
+
     async def next(self) -> list[Change]:
         """What has happened since the last call. An empty list: cut off, ended, or woken."""
         while not (self._buffer or self.closed or self.ended or self._woken):
@@ -173,6 +177,7 @@ class Cache:
         self.ring: deque[Change] = deque(maxlen=RING)
         self.since = 0  # the ring is complete from the change after this revision on
         self.changed = 0  # revision of the newest change
+        self.watching = 0  # watchers
         self._watchers: dict[tuple[str, str], dict[Watcher, None]] = {}
         self._extractors: dict[str, Callable[[Entry], str]] = {}  # selectable fields that watchers are indexed by
         self._by_label: dict[tuple[str, str], dict[str, Entry]] | None = None
@@ -347,14 +352,20 @@ class Cache:
         """A watcher of what is to come, told only of changes whose `field` has or had `value` ("" : of all)."""
         if extract is not None:
             self._extractors.setdefault(field, extract)
-        watcher = Watcher(self, (field, value))
-        self._watchers.setdefault(watcher.trigger, {})[watcher] = None
+        return self.watch_again((field, value))
+
+    def watch_again(self, trigger: tuple[str, str]) -> Watcher:
+        """A watcher of a trigger that is known already."""
+        watcher = Watcher(self, trigger)
+        self._watchers.setdefault(trigger, {})[watcher] = None
+        self.watching += 1
         return watcher
 
     def unwatch(self, watcher: Watcher) -> None:
         group = self._watchers.get(watcher.trigger)
-        if group is not None:
-            group.pop(watcher, None)
+        if group is not None and watcher in group:
+            self.watching -= 1
+            del group[watcher]
             if not group:
                 del self._watchers[watcher.trigger]
 

@@ -11,11 +11,10 @@ first), ``orphan`` (leave them), or neither (they are collected afterwards).
 from __future__ import annotations
 
 from kcore import clock, errors
-from kcore.api.admission import AdmissionRequest
 from kcore.api.cache import Entry, at_revision, entry_of
 from kcore.api.options import Caller, DeleteOptions
 from kcore.api.served import Served
-from kcore.api.storage import RETRIES, Storage, Written
+from kcore.api.storage import RETRIES, Storage, Written, admission_request
 from kcore.errors import CompareFailed
 from kcore.objects import Object
 
@@ -23,31 +22,32 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
 async def delete(
-    storage: Storage, served: Served, namespace: str, name: str, options: DeleteOptions, caller: Caller
+    storage: Storage,
+    served: Served,
+    namespace: str,
+    name: str,
+    options: DeleteOptions,
+    caller: Caller,
+    *,
+    admitted: bool = False,
 ) -> Written:
-    """Delete, or begin to. `Written.deleted` says whether the object is gone; its entry is what to answer with."""
+    """Delete, or begin to. `Written.deleted` says whether the object is gone; its entry is what to answer with.
+
+    `admitted`: admission has seen the request already (an eviction).
+    """
     caller.dry_run = caller.dry_run or options.dry_run
+    if not admitted:
+        caller.options = options.as_object()
     for _ in range(RETRIES):
         entry = await storage.get(served, namespace, name)
         _check(served, entry, options)
-        request = AdmissionRequest(
-            "DELETE",
-            served.kind,
-            "",
-            namespace,
-            name,
-            caller.user,
-            None,
-            served.object(entry),
-            caller.options,
-            caller.dry_run,
-        )
-        await storage.validate(request, await storage.admit(request))
+        if not admitted:
+            old = served.object(entry)
+            request = admission_request("DELETE", served, "", namespace, name, caller, None, old)
+            await storage.validate(request, await storage.admit(request))
         strategy = served.kind.strategy
         if strategy.orphans_by_default and strategy.orphan_warning and not options.propagation:
             caller.warn(strategy.orphan_warning)
-        for text in request.warnings:
-            caller.warn(text)
         try:
             return await _attempt(storage, served, entry, options, caller.dry_run)
         except CompareFailed:

@@ -10,6 +10,7 @@ again from the newer object, unless the client named the version it wanted to ch
 from __future__ import annotations
 
 import random
+import time
 import uuid
 from collections.abc import Callable
 
@@ -19,6 +20,7 @@ import trio
 from kcore import clock, errors
 from kcore.api import layout
 from kcore.api.admission import Admission, AdmissionRequest
+from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.cache import Entry, entry_of
 from kcore.api.checks import metadata_causes, refuse, update_causes
 from kcore.api.feed import Feed
@@ -26,6 +28,7 @@ from kcore.api.options import Caller
 from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
+from kcore.metrics import Metrics
 from kcore.objects import Object
 from kcore.store import Store
 
@@ -94,8 +97,11 @@ Prepare = Callable[[Object, Object], None]
 
 
 class Storage:
-    def __init__(self, store: Store, feed: Feed, admission: list[Admission]) -> None:
+    def __init__(
+        self, store: Store, feed: Feed, admission: list[Admission], observed: AdmissionMetrics | None = None
+    ) -> None:
         self.store, self.feed, self.admission = store, feed, admission
+        self.observed = observed or AdmissionMetrics(Metrics("apiserver"))
         self.hooks: dict[str, Hooks] = {}  # by store prefix
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -131,7 +137,7 @@ class Storage:
             if generated:
                 meta["name"] = _generate(meta.get("generateName", "")) if meta.get("generateName") else ""
             try:
-                return await self._create(served, namespace, obj, caller, managed)
+                return await self._create(served, namespace, obj, caller, managed, generated)
             except errors.AlreadyExists:
                 if not generated or attempt == RETRIES - 1:
                     raise
@@ -155,9 +161,12 @@ class Storage:
         meta["creationTimestamp"] = clock.timestamp()
         return meta  # type: ignore[no-any-return]
 
-    async def _create(self, served: Served, namespace: str, obj: Object, caller: Caller, managed: bool) -> Written:
-        kind, strategy, meta = served.kind, served.kind.strategy, obj["metadata"]
+    async def _create(
+        self, served: Served, namespace: str, obj: Object, caller: Caller, managed: bool, generated: bool
+    ) -> Written:
+        strategy, meta = served.kind.strategy, obj["metadata"]
         strategy.prepare_create(obj)
+        strategy.prepare_owner(obj, caller.user)
         strategy.default(obj)
         if strategy.has_generation:
             meta["generation"] = 1
@@ -165,17 +174,18 @@ class Storage:
             meta.pop("generation", None)
         if managed:
             manage(None, obj, served, caller)
-        request = AdmissionRequest(
-            "CREATE", kind, "", namespace, meta.get("name", ""), caller.user, obj, None, caller.options, caller.dry_run
-        )
+        asked = "" if generated else meta.get("name", "")
+        request = admission_request("CREATE", served, "", namespace, asked, caller, obj)
         plugins = await self.admit(request)
         obj = request.obj  # type: ignore[assignment]  # a CREATE has an object
-        name = obj["metadata"].get("name", "")
+        if request.mutated:
+            self._prepare_again(served, namespace, obj, meta)
+        name = request.name = obj["metadata"].get("name", "")
         refuse(served, name, metadata_causes(served, obj) + list(strategy.validate(obj)))
         reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(obj, None, caller.dry_run)
         try:
+            self._warn(served, obj, None, caller)
             await self.validate(request, plugins)
-            self._warn(served, obj, None, caller, request)
             value = await self.encode(served, obj)
             written = await self._insert(served, namespace, name, value, caller.dry_run)
         except CompareFailed:
@@ -259,41 +269,26 @@ class Storage:
 
         `prepare(new, old)` stands in for the strategy's own where a subresource has rules of its own.
         """
-        kind, strategy = served.kind, served.kind.strategy
+        strategy = served.kind.strategy
         old = served.object(entry)
         self._carry_over(served, entry, new, old)
         strategy.default(new)
-        if prepare is not None:
-            prepare(new, old)
-        elif subresource == "status":
-            strategy.prepare_status(new, old)
-        else:
-            strategy.prepare_update(new, old)
-        if strategy.has_generation and strategy.spec_changed(new, old):
-            new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
+        _prepare_update(served, new, old, subresource, prepare)
         if managed:
             manage(old, new, served, caller, subresource)
-        request = AdmissionRequest(
-            "UPDATE",
-            kind,
-            subresource,
-            entry.namespace,
-            entry.name,
-            caller.user,
-            new,
-            old,
-            caller.options,
-            caller.dry_run,
-        )
+        request = admission_request("UPDATE", served, subresource, entry.namespace, entry.name, caller, new, old)
         plugins = await self.admit(request)
         new = request.obj  # type: ignore[assignment]  # an UPDATE has an object
+        if request.mutated:
+            self._carry_over(served, entry, new, old)
+            _prepare_update(served, new, old, subresource, prepare)
         refuse(served, entry.name, update_causes(served, new, old, subresource))
         reservation = _NOTHING
         if not subresource:
             reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(new, old, caller.dry_run)
         try:
+            self._warn(served, new, old, caller)
             await self.validate(request, plugins)
-            self._warn(served, new, old, caller, request)
             written = await self._commit(served, entry, new, old, caller)
         except BaseException:
             with trio.CancelScope(shield=True):
@@ -384,24 +379,109 @@ class Storage:
             raise errors.ApiError("etcdserver: request is too large", reason="")
         return value
 
-    def _warn(
-        self, served: Served, new: Object, old: Object | None, caller: Caller, request: AdmissionRequest
-    ) -> None:
-        for text in (*served.kind.strategy.warnings(new, old), *request.warnings):
+    def _warn(self, served: Served, new: Object, old: Object | None, caller: Caller) -> None:
+        for text in served.kind.strategy.warnings(new, old):
             caller.warn(text)
+
+    def _prepare_again(self, served: Served, namespace: str, obj: Object, meta: Object) -> None:
+        """A webhook or policy has changed a new object: what nobody may choose is put right (`meta` knows it)."""
+        mine = obj["metadata"]
+        if served.kind.namespaced and mine.setdefault("namespace", namespace) not in (namespace, ""):
+            raise errors.BadRequest(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )
+        for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds"):
+            mine.pop(field, None)
+        for field in ("uid", "creationTimestamp", "generation", "namespace"):
+            if field in meta:
+                mine[field] = meta[field]
+            else:
+                mine.pop(field, None)
+        if not mine.get("name") and meta.get("name"):
+            mine["name"] = meta["name"]
+        served.kind.strategy.prepare_create(obj)
+        served.kind.strategy.default(obj)
 
     # --- admission ----------------------------------------------------------------------------------------------
 
     async def admit(self, request: AdmissionRequest) -> list[Admission]:
         """Let every plugin change the object; return those that want to see it once more."""
+        began, rejected = time.perf_counter(), "true"
+        try:
+            plugins = await self._admit(request)
+            while request.next_round():
+                plugins = await self._admit(request)
+            rejected = "false"
+        finally:
+            self.observed.step.observe(time.perf_counter() - began, "admit", request.operation, rejected)
+        return plugins
+
+    async def _admit(self, request: AdmissionRequest) -> list[Admission]:
+        observe, operation = self.observed.controller.observe, request.operation
         plugins = [plugin for plugin in self.admission if plugin.handles(request)]
         for plugin in plugins:
-            await plugin.admit(request)
+            began, rejected = time.perf_counter(), "true"
+            try:
+                await plugin.admit(request)
+                rejected = "false"
+            finally:
+                observe(time.perf_counter() - began, plugin.name, "admit", operation, rejected)
         return plugins
 
     async def validate(self, request: AdmissionRequest, plugins: list[Admission]) -> None:
-        for plugin in plugins:
-            await plugin.validate(request)
+        observe, operation = self.observed.controller.observe, request.operation
+        start, refused = time.perf_counter(), "true"
+        try:
+            for plugin in plugins:
+                began, rejected = time.perf_counter(), "true"
+                try:
+                    await plugin.validate(request)
+                    rejected = "false"
+                finally:
+                    observe(time.perf_counter() - began, plugin.name, "validate", operation, rejected)
+            refused = "false"
+        finally:
+            self.observed.step.observe(time.perf_counter() - start, "validate", operation, refused)
+
+
+def admission_request(
+    operation: str,
+    served: Served,
+    subresource: str,
+    namespace: str,
+    name: str,
+    caller: Caller,
+    obj: Object | None,
+    old: Object | None = None,
+) -> AdmissionRequest:
+    """What admission is asked about a write; its warnings and annotations are the caller's."""
+    return AdmissionRequest(
+        operation,
+        served.kind,
+        subresource,
+        namespace,
+        name,
+        caller.user,
+        obj,
+        old,
+        caller.options,
+        caller.dry_run,
+        caller.warnings,
+        caller.annotations,
+    )
+
+
+def _prepare_update(served: Served, new: Object, old: Object, subresource: str, prepare: Prepare | None) -> None:
+    """Carry over what this write may not change, and count the generation."""
+    strategy = served.kind.strategy
+    if prepare is not None:
+        prepare(new, old)
+    elif subresource == "status":
+        strategy.prepare_status(new, old)
+    else:
+        strategy.prepare_update(new, old)
+    if strategy.has_generation and strategy.spec_changed(new, old):
+        new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 
 def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:

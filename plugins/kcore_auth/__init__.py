@@ -1,8 +1,8 @@
 """Who is asking, and may they: authentication, authorization and the API's questions about both.
 
-Authenticators ``request-header``, ``certificate``, ``tokens``, ``serviceaccount``, ``bootstrap-token``, ``anonymous``; authorizers ``node``, ``rbac``,
-``always-allow``; routes ``reviews``; admission ``RBACEscalation``, ``NodeRestriction``. Each stands in the module
-that its opener names.
+Authenticators ``request-header``, ``certificate``, ``tokens``, ``serviceaccount``, ``bootstrap-token``,
+``anonymous``; authorizers ``node``, ``rbac``, ``always-allow``; routes ``reviews``; admission ``RBACEscalation``,
+``NodeRestriction``. Each stands in the module that its opener names.
 """
 
 from __future__ import annotations

@@ -65,8 +65,9 @@ class RequestHeader:
             for key in headers
             if key.startswith(prefix)
         }
+        user = User(name, tuple(groups), _first(headers, self._uids), extra)
         self._hide(request)
-        return User(name, tuple(groups), _first(headers, self._uids), extra)
+        return user
 
     def _hide(self, request: Request) -> None:
         """What a proxy said is not passed on."""

@@ -34,10 +34,9 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 }  # fmt: skip
 
 
-@lru_cache(maxsize=512)
 def compile(text: str) -> Path:
     """Raises ValueError for what is no path."""
-    steps = [_step(match) for match in _tokens(text)]
+    steps = _steps(text)
 
     def find(value: Any) -> list[Any]:
         found = [value]
@@ -46,6 +45,11 @@ def compile(text: str) -> Path:
         return found
 
     return find
+
+
+@lru_cache(maxsize=512)
+def _steps(text: str) -> tuple[Step, ...]:
+    return tuple([_step(match) for match in _tokens(text)])
 
 
 def _tokens(text: str) -> list[re.Match[str]]:

@@ -20,6 +20,7 @@ FLOORS = {
             "metrics",
             "http",
             "pki",
+            "filewatch",
             "kubeconfig",
             "datadir",
             "registry",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from kcore.api import fields, names
 from kcore.errors import Cause
+from kcore_kinds.gostruct import POD_SPEC, TOLERATION, difference, go
 from kcore_kinds.validation import common, containers
 from kcore_kinds.validation.common import MAX_INT32, Object, one_of, problems
 from kcore_kinds.validation.volumes import volumes
@@ -233,16 +234,11 @@ def tolerations(at: str, given: list[Object]) -> Iterator[Cause]:
         elif operator == "Exists":
             if toleration.get("value"):
                 why = "value must be empty when `operator` is 'Exists'"
-                yield fields.invalid(f"{path}.operator", _internal(toleration), why)
+                yield fields.invalid(f"{path}.operator", go(TOLERATION, toleration), why)
         elif operator not in ("Lt", "Gt"):
             yield fields.not_supported(f"{path}.operator", operator, ["Equal", "Exists"])
         if effect:
             yield from one_of(f"{path}.effect", effect, EFFECTS)
-
-
-def _internal(toleration: Object) -> Object:
-    given = {k[0].upper() + k[1:]: v for k, v in toleration.items()}
-    return {"Key": "", "Operator": "", "Value": "", "Effect": "", "TolerationSeconds": None, **given}
 
 
 # --- changes of a pod -----------------------------------------------------------------------------------------------
@@ -273,7 +269,22 @@ def _update(new: Object, old: Object) -> Iterator[Cause]:
             yield fields.forbidden(f"spec.schedulingGates[{i}]", why)
             return
     if _fixed(new, gated=bool(gates)) != _fixed(old, gated=bool(gates)):
-        yield fields.forbidden("spec", _UPDATE)
+        yield fields.forbidden("spec", f"{_UPDATE}\n{difference(POD_SPEC, old, _munged(new, old))}")
+
+
+def _munged(new: Object, old: Object) -> Object:
+    """The new spec with the old values of all that may change: what differs then is what was wrong."""
+    out = dict(new)
+    for name in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"):
+        out.pop(name, None)
+        if name in old:
+            out[name] = old[name]
+    if (old.get("terminationGracePeriodSeconds") or 0) < 0 and new.get("terminationGracePeriodSeconds") == 1:
+        out["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
+    for sort in ("containers", "initContainers"):
+        if sort in out:
+            out[sort] = [{**c, "image": was.get("image")} for c, was in zip(out[sort], old[sort], strict=True)]
+    return out
 
 
 def _deadline(new: int | None, old: int | None) -> Iterator[Cause]:
