@@ -43,21 +43,44 @@ _NO_LABELS: dict[str, str] = {}
 
 @attrs.define(slots=True, eq=False)
 class Entry:
-    """One object as it was at one revision. Immutable but for what it remembers of its own forms."""
+    """One object as it was at one revision. Immutable but for what it remembers of its own forms.
+
+    Of what is in the store the stored bytes are kept, which the store has as well, and not the served ones: memory
+    that is not taken need not be found, and a cluster's objects are most of what its process holds.
+    """
 
     namespace: str
     name: str
     revision: int
-    tail: bytes  # see kcore.api.layout
-    version: str = ""  # the apiVersion in which it lies in the store
+    _tail: bytes  # as it was given; empty for what is in the store
     _labels: dict[str, str] | None = None
     forms: dict[Any, Any] = attrs.Factory(dict)  # decoded objects by head, encoded ones by (form, head)
+    value: bytes = b""  # the stored bytes, or none
+
+    @classmethod
+    def stored(cls, namespace: str, name: str, revision: int, value: bytes) -> Entry:
+        """What the store holds at `revision`."""
+        return cls(namespace, name, revision, b"", None, {}, value)
+
+    @property
+    def tail(self) -> bytes:
+        """The served bytes from the metadata on, see `kcore.api.layout`."""
+        return self._tail or layout.tail(self.value, self.revision)
+
+    @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
+
+    def pieces(self) -> tuple[bytes | memoryview, ...]:
+        """The tail without copying it: for long lists."""
+        return (self._tail,) if self._tail else layout.tail_pieces(self.value, self.revision)
 
     @property
     def labels(self) -> dict[str, str]:
         if self._labels is None:
-            # the tail has labels in its metadata alone, or none at all: most kinds need no decoding here
-            if b'"labels":{' in self.tail:
+            # there are labels in the metadata alone, or none at all: most kinds need no decoding here
+            if b'"labels":{' in (self._tail or self.value):
                 self._labels = _decode_labels(b"{" + self.tail).metadata.labels or _NO_LABELS
             else:
                 self._labels = _NO_LABELS
@@ -99,17 +122,14 @@ class Change:
         return found  # type: ignore[return-value]
 
 
-def entry_of(namespace: str, name: str, value: bytes, revision: int) -> Entry:
-    """The entry of a stored value. A `revision` of 0: it is not really stored."""
-    return Entry(namespace, name, revision, layout.tail(value, revision), layout.version(value))
-
-
 def at_revision(entry: Entry, revision: int) -> Entry:
     """The same object as if it had been written at another revision."""
+    if entry.value:
+        return Entry.stored(entry.namespace, entry.name, revision, entry.value)
     rest = entry.tail
     mark = b'"metadata":{"resourceVersion":"%d",' % entry.revision
     value = b'"metadata":{' + rest[len(mark) :] if rest.startswith(mark) else rest
-    return Entry(entry.namespace, entry.name, revision, layout.tail(value, revision), entry.version)
+    return Entry(entry.namespace, entry.name, revision, layout.tail(value, revision))
 
 
 class Watcher:
@@ -244,7 +264,8 @@ class Cache:
     @staticmethod
     def _entry(path: str, value: bytes, revision: int) -> Entry:
         namespace, _, name = path.rpartition("/")
-        return entry_of(namespace, name, value, revision)
+        layout.check(value)
+        return Entry.stored(namespace, name, revision, value)
 
     def _put(self, path: str, entry: Entry, old: Entry | None) -> None:
         self.entries[path] = entry

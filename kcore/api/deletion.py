@@ -11,7 +11,7 @@ first), ``orphan`` (leave them), or neither (they are collected afterwards).
 from __future__ import annotations
 
 from kcore import clock, errors
-from kcore.api.cache import Entry, at_revision, entry_of
+from kcore.api.cache import Entry, at_revision
 from kcore.api.options import Caller, DeleteOptions
 from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Storage, Written, admission_request
@@ -90,7 +90,7 @@ async def _attempt(storage: Storage, served: Served, entry: Entry, options: Dele
     if changed is not None:
         value = await storage.encode(served, changed)
         if dry_run:
-            shown = entry_of(entry.namespace, entry.name, value, entry.revision)
+            shown = Entry.stored(entry.namespace, entry.name, entry.revision, value)
             return await storage.readable(served, Written(shown, deleted=gone))
         entry = await storage.put(served, entry.namespace, entry.name, value, entry.revision)
     if not gone:

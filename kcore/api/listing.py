@@ -14,7 +14,7 @@ import msgspec
 
 from kcore import errors
 from kcore.api import fields, layout
-from kcore.api.cache import Entry, entry_of
+from kcore.api.cache import Entry
 from kcore.api.feed import Feed
 from kcore.api.options import integer, refuse
 from kcore.api.routing import truthy
@@ -206,7 +206,7 @@ async def _at_revision(
         for index, kv in enumerate(page_.items):
             path = kv.key[len(root) :]
             space, _, name = path.rpartition("/")
-            entry = entry_of(space, name, kv.value, kv.mod_revision)
+            entry = Entry.stored(space, name, kv.mod_revision, kv.value)
             if served.remote and selection.fields:
                 await served.ready([entry])
             if not selection.matches(entry):

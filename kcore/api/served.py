@@ -102,6 +102,12 @@ class Served:
             found = entry.forms[key] = layout.tail(encoded, entry.revision)
         return found
 
+    def pieces(self, entry: Entry) -> tuple[bytes | memoryview, ...]:
+        """The tail without copying it, where that can be: for long lists."""
+        if self._conversion is not None and self.settled(entry):
+            return entry.pieces()
+        return (self.tail(entry),)
+
     def json(self, entry: Entry) -> list[bytes]:
         return [self.head, self.tail(entry)]
 

@@ -39,6 +39,9 @@ _OFF = frozenset(
 ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)
 """Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
 
+AUTHENTICATION = ("request-header", "certificate", "serviceaccount", "bootstrap-token", "anonymous")
+"""What kubeadm enables, in upstream's order."""
+
 
 def in_order(names: Iterable[str]) -> list[str]:
     """Admission plugins as they run, whatever order a config lists them in."""

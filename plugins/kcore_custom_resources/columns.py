@@ -33,7 +33,7 @@ def _column(column: Object) -> Column:
 
 
 def _cell(path: str, type: str) -> Cell:
-    show = _SHOW.get(type, _text)
+    show: Cell = _SHOW.get(type, _text)
 
     def cell(obj: Object) -> Any:
         found = jsonpath.compile(path)(obj)
