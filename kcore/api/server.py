@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from kcore import errors
-from kcore.api import access, answers, bootstrap, health, routing
+from kcore.api import access, answers, aside, bootstrap, health, routing
 from kcore.api.admission import Admission
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.allocate import ServiceAllocator
@@ -187,6 +187,8 @@ class ApiServer:
             if info.group and not self.kinds.builtin(info.group):
                 return answers.page_not_found()
             raise self.unknown_resource()
+        if len(request.body) > aside.LONG:
+            await aside.decode(request)
         if served.kind.warning:
             return answers.warned(await self._served(request, served, info, user), served.kind.warning)
         return await self._served(request, served, info, user)

@@ -67,9 +67,14 @@ class CustomStrategy(Strategy):
         return self._causes(obj, old)
 
     def _causes(self, obj: Object, old: Object | None) -> list[Cause]:
-        found = objects.causes(obj, self.kind.schema, old)
+        schema = self.kind.schema
+        found = objects.causes(obj, schema, old)
         if self.kind.scale is not None:
             found += _scale(obj, self.kind.scale)
+        if objects.has_rules(schema):  # the compiler of expressions is only loaded where there are some
+            from kcore.api.structural import expressions
+
+            found += expressions.causes(obj, schema, found, old)
         return found
 
 

@@ -9,6 +9,7 @@ from kcore.api.schema import Schema
 from kcore.errors import Cause
 
 Object = dict[str, Any]
+VALIDATIONS = "x-kubernetes-validations"
 _META = ("apiVersion", "kind", "metadata")
 
 
@@ -83,3 +84,15 @@ def causes(obj: Object, schema: Schema, old: Object | None = None) -> list[Cause
     if twice and not rules.duplicates(old, schema):
         found += twice
     return found
+
+
+def has_rules(schema: Schema) -> bool:
+    """Whether there is a CEL rule anywhere in it; remembered."""
+    known = schema.ruled
+    if known is None:
+        schema.ruled = False
+        children = (*schema.properties.values(), schema.items, schema.values)
+        known = schema.ruled = bool(schema.rules.get(VALIDATIONS)) or any(
+            has_rules(child) for child in children if child is not None
+        )
+    return known
