@@ -175,6 +175,10 @@ class MutatingAdmissionPolicy(PolicyPlugin):
             new = await versions.settle(made, kind)
         except errors.ApiError as error:
             text = error.message.partition(f" cannot be handled as a {kind.kind}: ")[2] or error.message
+            if sort == "ApplyConfiguration":
+                raise Unusable(
+                    f"error applying patch: failed to convert patch object to typed object: {text}"
+                ) from error
             raise errors.InternalError(
                 f"Internal error occurred: {text}", details={"causes": [{"message": text}]}
             ) from error
