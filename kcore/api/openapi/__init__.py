@@ -113,16 +113,16 @@ class OpenApi:
             else:
                 names.setdefault(f"api/{kind.version}", []).append(kind)
         self._names = dict(sorted(names.items()))
-        self._hashes = {name: self._hash(kinds) for name, kinds in self._names.items()}
+        self._hashes = {name: self._hash(name, kinds) for name, kinds in self._names.items()}
         every = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest().upper()
         self._hashes[""] = every
         living = {f'"{digest}"' for digest in self._hashes.values()}
         for key in [key for key in self._kept if key[0] not in living]:
             del self._kept[key]
 
-    def _hash(self, kinds: Iterable[Kind]) -> str:
-        """Of what a document of these kinds is made of."""
-        seen = hashlib.sha256(INFO["version"].encode())
+    def _hash(self, name: str, kinds: Iterable[Kind]) -> str:
+        """Of what a document is made of."""
+        seen = hashlib.sha256(f"{INFO['version']} {name} ".encode())
         for kind in sorted(kinds, key=lambda k: k.plural):
             made = self._of_kind.get(kind)
             if made is None:

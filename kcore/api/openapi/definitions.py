@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kcore.api import shapes
 from kcore.api.kinds import Definitions as Provider
 from kcore.api.kinds import Kind, Subresource
 from kcore.api.schema import Schema
@@ -124,12 +125,26 @@ class Definitions:
         docs = self._provider.docs(name)
         if docs.get(""):
             node = {"description": docs[""], **node}
+        nullable = _nullable(name)
         for member, schema in node.get("properties", {}).items():
             if member in docs:
                 schema["description"] = docs[member]
+            if member in nullable:
+                schema["nullable"] = True
             if "$ref" in schema and len(schema) > 1:
                 schema["allOf"] = [{"$ref": schema.pop("$ref")}]
         return node
+
+
+def _nullable(name: str) -> list[str]:
+    """The members that are null when they are empty, as Go writes a slice or a time that is not set.
+
+    Upstream's documents do not say so: what it answers is not always what they promise.
+    """
+    shape = shapes.struct("k8s.io." + name.removeprefix("io.k8s."))
+    if shape is None:
+        return []
+    return [m for m, member in shape.members.items() if member.always and member.keep_null and m != "items"]
 
 
 def _references(node: Any) -> list[str]:
