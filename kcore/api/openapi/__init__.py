@@ -235,7 +235,7 @@ def _fingerprint(kind: Kind) -> bytes:
     """Of all that a document says of a kind. Built-in schemas are those of a release, which the hash begins with."""
     subresources = [attrs.astuple(sub) for _, sub in sorted(kind.subresources.items())]
     seen = hashlib.sha256(
-        repr((kind.kind, kind.plural, kind.namespaced, kind.verbs, subresources, sorted(kind.selectable))).encode()
+        repr((kind.kind, kind.list_kind, kind.plural, kind.namespaced, kind.verbs, subresources, sorted(kind.selectable))).encode()
     )
     if not kind.message:
         seen.update(layout.encode_json(kind.raw_schema() if kind.raw_schema else from_schema(kind.schema)))

@@ -72,7 +72,7 @@ class Definitions:
         return self.use(self._name(kind.group, kind.version, kind.kind, kind))
 
     def list(self, kind: Kind) -> str:
-        return self.use(self._name(kind.group, kind.version, kind.kind + "List", kind))
+        return self.use(self._name(kind.group, kind.version, kind.list_kind or kind.kind + "List", kind))
 
     def subresource(self, kind: Kind, sub: Subresource) -> str:
         """The definition of what a subresource takes and gives: the kind's own unless it says otherwise."""
@@ -165,7 +165,8 @@ def _references(node: Any) -> list[str]:
 
 def _custom(kind: Kind, name: Any, *, old: bool) -> Json:
     """The definitions of a custom kind and of its list."""
-    own, listed = (name(kind.group, kind.version, k, kind) for k in (kind.kind, kind.kind + "List"))
+    list_kind = kind.list_kind or kind.kind + "List"
+    own, listed = (name(kind.group, kind.version, k, kind) for k in (kind.kind, list_kind))
     gvk = {"group": kind.group, "version": kind.version}
     schema = custom_schema(kind, old=old)
     schema["x-kubernetes-group-version-kind"] = [{**gvk, "kind": kind.kind}]
@@ -174,11 +175,11 @@ def _custom(kind: Kind, name: Any, *, old: bool) -> Json:
         schema["x-kubernetes-selectable-fields"] = fields
     items = {"description": f"The {kind.plural}.", "type": "array", "items": {"$ref": REF + own}}
     as_list = {
-        "description": f"{kind.kind}List is a list of {kind.kind}",
+        "description": f"{list_kind} is a list of {kind.kind}",
         "type": "object",
         "required": ["items"],
         "properties": {**_TYPE_META, "items": items, "metadata": _reference(META + "ListMeta", _LIST_METADATA)},
-        "x-kubernetes-group-version-kind": [{**gvk, "kind": kind.kind + "List"}],
+        "x-kubernetes-group-version-kind": [{**gvk, "kind": list_kind}],
     }
     return {own: schema, listed: as_list}
 
