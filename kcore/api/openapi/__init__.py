@@ -234,9 +234,8 @@ def _unchanged(request: Request, digest: str) -> bool:
 def _fingerprint(kind: Kind) -> bytes:
     """Of all that a document says of a kind. Built-in schemas are those of a release, which the hash begins with."""
     subresources = [attrs.astuple(sub) for _, sub in sorted(kind.subresources.items())]
-    seen = hashlib.sha256(
-        repr((kind.kind, kind.list_kind, kind.plural, kind.namespaced, kind.verbs, subresources, sorted(kind.selectable))).encode()
-    )
+    said = (kind.kind, kind.list_kind, kind.plural, kind.namespaced, kind.verbs, subresources, sorted(kind.selectable))
+    seen = hashlib.sha256(repr(said).encode())
     if not kind.message:
         seen.update(layout.encode_json(kind.raw_schema() if kind.raw_schema else from_schema(kind.schema)))
     return seen.digest()
