@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import trio
@@ -69,6 +70,13 @@ class Hooks:
 
 
 _NOTHING = Reservation()
+
+
+def _whole(reservation: Reservation) -> AbstractContextManager[object]:
+    """Around a write: one that has reserved something happens wholly or not at all, even if its client goes."""
+    return nullcontext() if reservation is _NOTHING else trio.CancelScope(shield=True)
+
+
 _NO_HOOKS = Hooks()
 
 
@@ -176,16 +184,19 @@ class Storage:
         try:
             self._warn(served, obj, None, caller)
             await self.validate(request, plugins)
-            written = await self._insert(served, namespace, name, self._encode(served, obj), caller.dry_run)
+            with _whole(reservation):
+                written = await self._insert(served, namespace, name, self._encode(served, obj), caller.dry_run)
         except CompareFailed:
-            await reservation.undo()
+            with trio.CancelScope(shield=True):
+                await reservation.undo()
             raise await self._exists(served, namespace, name) from None
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
             raise
         if reservation is not _NOTHING:
-            await (reservation.undo() if caller.dry_run else reservation.done(obj))
+            with trio.CancelScope(shield=True):
+                await (reservation.undo() if caller.dry_run else reservation.done(obj))
         return written
 
     async def _insert(self, served: Served, namespace: str, name: str, value: bytes, dry_run: bool) -> Written:
@@ -266,13 +277,15 @@ class Storage:
         try:
             self._warn(served, new, old, caller)
             await self.validate(request, plugins)
-            written = await self._commit(served, entry, new, old, caller)
+            with _whole(reservation):
+                written = await self._commit(served, entry, new, old, caller)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
             raise
         if reservation is not _NOTHING:
-            await (reservation.undo() if caller.dry_run else reservation.done(new))
+            with trio.CancelScope(shield=True):
+                await (reservation.undo() if caller.dry_run else reservation.done(new))
         return written
 
     def _carry_over(self, served: Served, entry: Entry, new: Object, old: Object) -> None:
