@@ -223,9 +223,16 @@ class ApiServer:
         self.check_serving()
         served = self.table.find(info.group, info.version, info.resource)
         if served is None:
+            if info.group and not self.kinds.builtin(info.group):
+                return answers.page_not_found()
             raise self.unknown_resource()
         if len(request.body) > aside.LONG:
             await aside.decode(request)
+        if served.kind.warning:
+            return answers.warned(await self._served(request, served, info, user), served.kind.warning)
+        return await self._served(request, served, info, user)
+
+    async def _served(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
         if info.namespace and not served.kind.namespaced:
             info = attrs.evolve(info, namespace="")  # namespaces/x: RBAC sees it inside of x, the store does not
         if info.subresource:

@@ -25,7 +25,7 @@ def asked(request: Request) -> float | None:
 
 
 def duration(text: str) -> float:
-    """The seconds of ``1m30s``, ``500ms``, ``-1.5h``, ``0``. Raises ValueError in Go's words, without its ``time:``."""
+    """The seconds of ``1m30s``, ``500ms``, ``-1.5h``, ``0``. Raises ValueError in Go's words."""
     invalid = ValueError(f'invalid duration "{text}"')
     sign, rest = (-1.0, text[1:]) if text[:1] == "-" else (1.0, text.removeprefix("+"))
     if rest == "0":

@@ -16,7 +16,16 @@ import trio
 from kcore import errors
 from kcore.http import wire
 from kcore.http.limits import Limits
-from kcore.http.messages import AnyResponse, Body, Handler, HeaderList, Request, Response, StreamResponse, UpgradeResponse
+from kcore.http.messages import (
+    AnyResponse,
+    Body,
+    Handler,
+    HeaderList,
+    Request,
+    Response,
+    StreamResponse,
+    UpgradeResponse,
+)
 from kcore.http.parser import Incoming, RequestParser
 from kcore.http.tls import TlsStream
 
@@ -49,8 +58,8 @@ class Connection:
     """Serves one stream, which it owns and closes."""
 
     __slots__ = (
-        "_budget", "_closing", "_handler", "_limits", "_log", "_parser", "_request", "_scope", "_stream", "_stream_scope", "due",
-        "host", "phase",
+        "_budget", "_closing", "_handler", "_limits", "_log", "_parser", "_request", "_scope", "_stream",
+        "_stream_scope", "due", "host", "phase",
     )  # fmt: skip
 
     def __init__(
