@@ -288,7 +288,7 @@ async def test_claims_grow_only_if_their_class_lets_them(plugin, api):
 
 
 def quota(name: str, hard: Any, **spec: Any) -> Any:
-    used = {n: "0" for n in hard}
+    used = dict.fromkeys(hard, "0")
     return {
         "metadata": {"name": name, "namespace": "shop"}, "spec": {"hard": hard, **spec},
         "status": {"hard": hard, "used": used},
@@ -314,7 +314,8 @@ async def test_two_api_processes_together_do_not_exceed_a_quota(plugin, api):
         for _ in range(20):
             nursery.start_soon(attempt, one)
             nursery.start_soon(attempt, two)
-    assert len(let_in) == 10 and await used(api, "q") == {"pods": "10"}
+    assert len(let_in) == 10
+    assert await used(api, "q") == {"pods": "10"}
 
 
 async def test_a_refusal_by_one_quota_books_nothing_in_another(plugin, api):
@@ -400,9 +401,11 @@ def test_each_control_of_the_restricted_level():
 
 def test_a_level_is_what_it_was_in_its_release():
     handler = pod_with(livenessProbe={"httpGet": {"host": "1.2.3.4"}})
-    assert not found(handler, version="v1.33") and found(handler, version="v1.34")
+    assert not found(handler, version="v1.33")
+    assert found(handler, version="v1.34")
     sysctl = pod_with({"securityContext": {"sysctls": [{"name": "net.ipv4.tcp_keepalive_time"}]}})
-    assert found(sysctl, version="v1.28") and not found(sysctl, version="v1.29")
+    assert found(sysctl, version="v1.28")
+    assert not found(sysctl, version="v1.29")
     assert len(checks(Policy.parse("restricted", "v1.0"))) < len(checks(Policy.parse("restricted", "latest")))
 
 
