@@ -43,21 +43,50 @@ _NO_LABELS: dict[str, str] = {}
 
 @attrs.define(slots=True, eq=False)
 class Entry:
-    """One object as it was at one revision. Immutable but for what it remembers of its own forms."""
+    """One object as it was at one revision. Immutable but for what it remembers of its own forms.
+
+    Of what is in the store the stored bytes are kept, which the store has as well, and not the served ones: memory
+    that is not taken need not be found, and a cluster's objects are most of what its process holds.
+    """
 
     namespace: str
     name: str
     revision: int
-    tail: bytes  # see kcore.api.layout
+    _tail: bytes  # as it was given; empty for what is in the store
     _labels: dict[str, str] | None = None
     forms: dict[Any, Any] = attrs.Factory(dict)  # decoded objects by head, encoded ones by (form, head)
+    value: bytes = b""  # the stored bytes, or none
+
+    @classmethod
+    def stored(cls, namespace: str, name: str, revision: int, value: bytes) -> Entry:
+        """What the store holds at `revision`."""
+        return cls(namespace, name, revision, b"", None, {}, value)
+
+    @property
+    def tail(self) -> bytes:
+        """The served bytes from the metadata on, see `kcore.api.layout`."""
+        return self._tail or layout.tail(self.value, self.revision)
+
+    @property
+    def json(self) -> bytes:
+        """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
+        return self.value or b"{" + self._tail
+
+    def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """The tail with something before it, for long lists: the value is not copied."""
+        return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
+
+    @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
 
     @property
     def labels(self) -> dict[str, str]:
         if self._labels is None:
-            # the tail has labels in its metadata alone, or none at all: most kinds need no decoding here
-            if b'"labels":{' in self.tail:
-                self._labels = _decode_labels(b"{" + self.tail).metadata.labels or _NO_LABELS
+            # there are labels in the metadata alone, or none at all: most kinds need no decoding here
+            if b'"labels":{' in (self._tail or self.value):
+                self._labels = _decode_labels(self.json).metadata.labels or _NO_LABELS
             else:
                 self._labels = _NO_LABELS
         return self._labels
@@ -100,6 +129,8 @@ class Change:
 
 def at_revision(entry: Entry, revision: int) -> Entry:
     """The same object as if it had been written at another revision."""
+    if entry.value:
+        return Entry.stored(entry.namespace, entry.name, revision, entry.value)
     rest = entry.tail
     mark = b'"metadata":{"resourceVersion":"%d",' % entry.revision
     value = b'"metadata":{' + rest[len(mark) :] if rest.startswith(mark) else rest
@@ -218,6 +249,17 @@ class Cache:
         self._by_field.clear()
         self.since = self.changed = revision
 
+    def renew(self) -> None:
+        """The declaration has changed: what was made of the objects under the old one is made anew."""
+        for entry in self.entries.values():
+            entry.forms.clear()
+        for change in self.ring:
+            change.entry.forms.clear()
+            change.forms.clear()
+        self._by_field.clear()
+        watched = {field for field, _ in self._watchers}
+        self._extractors = {field: read for field, read in self._extractors.items() if field in watched}
+
     def end(self) -> None:
         """No change will come any more: all watches are over."""
         for group in self._watchers.values():
@@ -227,7 +269,8 @@ class Cache:
     @staticmethod
     def _entry(path: str, value: bytes, revision: int) -> Entry:
         namespace, _, name = path.rpartition("/")
-        return Entry(namespace, name, revision, layout.tail(value, revision))
+        layout.check(value)
+        return Entry.stored(namespace, name, revision, value)
 
     def _put(self, path: str, entry: Entry, old: Entry | None) -> None:
         self.entries[path] = entry

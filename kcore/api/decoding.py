@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcore import errors
-from kcore.api import validation
+from kcore.api import fields, validation
 from kcore.api.codec import json, unrecognized
 from kcore.api.kinds import Kind
 from kcore.api.negotiate import JSON, PROTOBUF, YAML
@@ -16,6 +16,7 @@ from kcore.http.messages import Request
 from kcore.objects import Object
 
 MAX_BODY = 3 * 1024 * 1024
+_MAX_PROBLEMS = 100  # unknown or duplicate fields that are told of, as upstream's decoder counts them
 
 
 def media_type(request: Request) -> str:
@@ -40,14 +41,8 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
             obj = json.decode(request.body)
             if strict:
                 duplicates = json.duplicate_fields(request.body, obj)
-        elif type == YAML:
-            from kcore.api.codec import yaml
-
-            obj = yaml.decode(request.body)
-        elif type == PROTOBUF and protobuf:
-            from kcore.api.codec import protobuf as proto
-
-            obj = proto.decode(request.body)
+        elif type == YAML or (type == PROTOBUF and protobuf):
+            obj = decoded(request, type)
         else:
             raise unsupported(protobuf)
     except errors.BadRequest as error:
@@ -55,6 +50,28 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
     if duplicates and caller is not None:
         strictness(kind, obj, caller, duplicates)
     return obj
+
+
+def decoded(request: Request, type: str) -> Object:
+    """The body as YAML or protobuf. Raises BadRequest."""
+    ahead, request.decoded = request.decoded, None
+    if ahead is None:
+        return slow(request.body, type)
+    if isinstance(ahead, errors.BadRequest):
+        raise ahead
+    obj: Object = ahead
+    return obj
+
+
+def slow(body: bytes, type: str) -> Object:
+    """Decode one of the formats that take long. Raises BadRequest."""
+    if type == PROTOBUF:
+        from kcore.api.codec import protobuf
+
+        return protobuf.decode(body)
+    from kcore.api.codec import yaml
+
+    return yaml.decode(body)
 
 
 def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
@@ -67,7 +84,10 @@ def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
 def typed(served: Served, obj: Object, caller: Caller) -> Object:
     """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest."""
     kind = served.kind
-    adopt(kind.kind, kind.api_version, obj)
+    if kind.conversion is not None:
+        _claim(kind, obj)
+    else:
+        adopt(kind.kind, kind.api_version, obj)
     shape(kind, kind.schema, obj, caller)
     return obj
 
@@ -84,9 +104,28 @@ def adopt(kind: str, api_version: str, obj: Object) -> None:
     obj["kind"], obj["apiVersion"] = kind, api_version
 
 
+def _claim(kind: Kind, obj: Object) -> None:
+    """A custom resource says what it is. Raises BadRequest, Invalid."""
+    said, version = obj.get("kind"), obj.get("apiVersion")
+    if not said or not isinstance(said, str):
+        raise errors.BadRequest("Object 'Kind' is missing in 'unstructured object has no kind'")
+    if version != kind.api_version:
+        raise errors.BadRequest(
+            f"the API version in the data ({version or ''}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    if said != kind.kind:
+        meta = obj.get("metadata")
+        name = meta.get("name") if isinstance(meta, dict) else ""
+        cause = fields.invalid("kind", said, f"must be {kind.kind}")
+        raise errors.invalid(said, name if isinstance(name, str) else "", [cause], kind.group)
+
+
 def shape(kind: Kind, schema: Schema, obj: Object, caller: Caller) -> None:
     """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
     unknown = validation.prepare(obj, schema, kind.kind)
+    if kind.conversion is not None:
+        unknown.sort()
     if unknown and caller.field_validation != "Ignore":
         strictness(kind.kind, obj, caller, unknown)
     if type(obj.get("metadata")) is not dict:
@@ -101,6 +140,7 @@ def settled(served: Served, obj: Object) -> Object:
 
 def strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None:
     """Unknown or duplicate fields: refused, told, or passed over, as fieldValidation says."""
+    problems = problems[:_MAX_PROBLEMS]
     if problems and caller.field_validation == "Strict":
         version = str(obj.get("apiVersion", "")).rpartition("/")[2] if isinstance(obj, dict) else ""
         raise errors.BadRequest(

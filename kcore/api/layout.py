@@ -52,6 +52,22 @@ def head(api_version: str, kind: str) -> bytes:
     return b'{"kind":"%b","apiVersion":"%b",' % (kind.encode(), api_version.encode())
 
 
+_VERSION = b'"apiVersion":"'
+_versions: dict[bytes, str] = {}  # shared strings: every entry of the caches has one
+
+
+def version(value: bytes) -> str:
+    """The apiVersion in which a stored value is."""
+    at = value.find(_VERSION, 0, 300) + len(_VERSION)
+    raw = value[at : value.find(b'"', at)]
+    found = _versions.get(raw)
+    if found is None:
+        if len(_versions) > 4096:  # definitions come and go
+            _versions.clear()
+        found = _versions[raw] = raw.decode()
+    return found
+
+
 def encode(obj: Object) -> bytes:
     """The stored form of an object in its storage version. Leaves `obj` as it is."""
     meta = obj["metadata"]
@@ -62,11 +78,23 @@ def encode(obj: Object) -> bytes:
     return encode_json(ordered)
 
 
+def check(value: bytes) -> int:
+    """Where a stored value's metadata begins. Raises ValueError for what is none."""
+    at = value.find(_META, 0, 400)
+    if at < 0:
+        raise ValueError("a stored value does not begin with kind, apiVersion and metadata")
+    return at
+
+
+def tail_pieces(before: bytes, value: bytes, revision: int) -> tuple[bytes, memoryview]:
+    """`before` and the `tail` for a `revision` that is not 0, without a copy of the value."""
+    start = b'%b"metadata":{"resourceVersion":"%d",' % (before, revision)
+    return start, memoryview(value)[check(value) + len(_META) :]
+
+
 def tail(value: bytes, revision: int) -> bytes:
     """The served part of a stored value. A `revision` of 0 (a dry run's creation) shows no resourceVersion."""
-    at = value.find(_META)
-    if at < 0 or at > 400:
-        raise ValueError("a stored value does not begin with kind, apiVersion and metadata")
+    at = check(value)
     if not revision:
         return value[at:]
     return b'"metadata":{"resourceVersion":"%d",%b' % (revision, value[at + len(_META) :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
@@ -10,6 +11,7 @@ import trio
 
 LISTED = ("impersonate-", "x-remote-")
 """How headers begin whose values may hold a comma: each repetition is a value of its own (`values`)."""
+Body = list[bytes | memoryview]  # pieces
 HeaderList = list[tuple[bytes, bytes]]  # names in lower case, as on the wire otherwise
 
 
@@ -27,6 +29,7 @@ class Request:
     local: str = ""  # the address that was dialled
     peer_certificate: bytes | None = None  # DER of a client certificate that the TLS layer verified
     peer_unverified: bytes | None = None  # DER of one that it could not verify: another authority's, or expired
+    decoded: Any = None  # what a body has been decoded to before it was asked for, or the error
     _params: dict[str, list[str]] | None = None
 
     @property
@@ -59,7 +62,7 @@ class Response:
     """A complete answer. `body` may be a list of pieces, joined only when they are written."""
 
     status: int = 200
-    body: bytes | list[bytes] = b""
+    body: bytes | Body = b""
     content_type: str = "application/json"
     headers: HeaderList = attrs.Factory(list)
     close: bool = False  # close the connection after this answer

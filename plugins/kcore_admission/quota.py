@@ -33,10 +33,9 @@ class ResourceQuota(Plugin):
     looks_at = (RESOURCEQUOTAS,)
 
     def __init__(self, context: Context, config: QuotaConfig | None = None):
-        super().__init__(context)
-        self._limited = (
-            {(x.api_group, x.resource): x for x in config.limited} if isinstance(config, QuotaConfig) else {}
-        )
+        super().__init__(context, config)
+        limited = config.limited if isinstance(config, QuotaConfig) else []
+        self._limited = {(one.api_group, one.resource): one for one in limited}
         self._locks: dict[str, trio.Lock] = {}  # by namespace: our own writes need not fight over a quota
 
     def handles(self, request: AdmissionRequest) -> bool:

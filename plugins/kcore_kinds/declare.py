@@ -9,11 +9,12 @@ Names of definitions and of protobuf messages follow from group, version and kin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from typing import Any, Protocol
 
+from kcore.api import layout
 from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
 from kcore.api.names import dns_subdomain
+from kcore.api.peek import Peek
 from kcore.api.schema import Schema
 from kcore.errors import Cause
 from kcore_kinds.tables import TABLES
@@ -123,6 +124,9 @@ class Builtin(Strategy):
     names: NameRule = staticmethod(dns_subdomain)
     definition: str = ""
 
+    def __init__(self) -> None:
+        self._blanks: dict[str, bytes] = {}  # by member, encoded: decoding makes a new one sooner than copying
+
     def prepare_create(self, obj: Object) -> None:
         """What the client says of the status is dropped: it begins as Go writes an empty one."""
         super().prepare_create(obj)
@@ -132,11 +136,15 @@ class Builtin(Strategy):
 
     def blank(self, member: str) -> Object:
         """A member as it is written before anything is known of it: ``{"status": {...}}``; {} if it is left out."""
-        from kcore.api import typed
-        from kcore_kinds import bundle
+        found = self._blanks.get(member)
+        if found is None:
+            from kcore.api import typed
+            from kcore_kinds import bundle
 
-        whole = typed.empty(bundle.schema(self.definition))
-        return {member: deepcopy(whole[member])} if member in whole else {}
+            whole = typed.empty(bundle.schema(self.definition))
+            blank = {member: whole[member]} if member in whole else {}
+            found = self._blanks[member] = layout.encode_json(blank)
+        return layout.decode_json(found)  # type: ignore[no-any-return]
 
     def validate(self, obj: Object) -> Iterable[Cause]:
         from kcore_kinds import validation
@@ -157,19 +165,9 @@ class Builtin(Strategy):
         return self.names(name, prefix=prefix)
 
 
-def field(path: str) -> Callable[[Object], str]:
-    """Reads a dotted path as a field selector sees it: "" for what is missing, ``true`` or ``false`` for booleans."""
-    parts = path.split(".")
-
-    def read(obj: Object) -> str:
-        at: Any = obj
-        for part in parts:
-            at = at.get(part) if isinstance(at, dict) else None
-        if isinstance(at, bool):
-            return "true" if at else "false"
-        return "" if at is None else str(at)
-
-    return read
+def field(path: str) -> Peek:
+    """Reads a dotted path as a field selector sees it."""
+    return Peek(path)
 
 
 def fields(*paths: str) -> Selectable:

@@ -29,7 +29,7 @@ FLOORS = {
         ],
         1,
     ),
-    **dict.fromkeys(["client", "store", "runtime"], 2),
+    **dict.fromkeys(["client", "store", "runtime", "cel"], 2),
     **dict.fromkeys(["scheduler", "controller", "node", "proxy", "dns", "api"], 3),
     **dict.fromkeys(["hookspecs", "config", "plugins"], 4),
     **dict.fromkeys(["kernel", "operations", "control"], 6),

@@ -49,20 +49,22 @@ def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Ca
     if not spec.get("containers"):
         yield fields.required(f"{path}.containers")
     yield from containers.containers(f"{path}.containers", spec.get("containers") or [], known, taken=taken)
-    inits = spec.get("initContainers") or []
-    yield from containers.containers(f"{path}.initContainers", inits, known, init=True, taken=taken)
-    debuggers = spec.get("ephemeralContainers") or []
-    yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken)
+    if inits := spec.get("initContainers"):
+        yield from containers.containers(f"{path}.initContainers", inits, known, init=True, taken=taken)
+    if debuggers := spec.get("ephemeralContainers"):
+        yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken)
     if spec.get("resources"):
         yield from containers.resources(f"{path}.resources", spec["resources"])
     yield from one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART)
     yield from one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS)
     yield from common.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
-    yield from _security(f"{path}.securityContext", spec.get("securityContext") or {})
+    if context := spec.get("securityContext"):
+        yield from _security(f"{path}.securityContext", context)
     for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):
             yield fields.required(f"{path}.imagePullSecrets[{i}]")
-    yield from affinity(f"{path}.affinity", spec.get("affinity") or {})
+    if spec.get("affinity"):
+        yield from affinity(f"{path}.affinity", spec["affinity"])
     if spec.get("dnsPolicy") == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
         if spec.get("dnsConfig") is None:
             yield fields.required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None")
@@ -70,7 +72,8 @@ def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Ca
             why = "must provide at least one DNS nameserver when `dnsPolicy` is None"
             yield fields.required(f"{path}.dnsConfig.nameservers", why)
     yield from _gates(path, spec)
-    yield from _spreading(f"{path}.topologySpreadConstraints", spec.get("topologySpreadConstraints") or [])
+    if constraints := spec.get("topologySpreadConstraints"):
+        yield from _spreading(f"{path}.topologySpreadConstraints", constraints)
     yield from _plain(path, spec)
 
 
