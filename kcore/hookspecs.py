@@ -23,6 +23,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from kcore.api.admission import Admission
+    from kcore.api.audit import Sink
     from kcore.api.auth import Authenticator, Authorizer
     from kcore.api.kinds import Definitions, Kind
     from kcore.api.routes import Routes
@@ -118,6 +119,12 @@ def kcore_authorizer() -> Iterable[Provider[Authorizer]]:
 @hookspec
 def kcore_admission() -> Iterable[Provider[Admission]]:
     """What may change or refuse a write between decoding and the store."""
+    return ()
+
+
+@hookspec
+def kcore_audit() -> Iterable[Provider[Sink]]:
+    """Where audit events go: a file, a webhook. Contract: `kcore.api.audit.Sink`."""
     return ()
 
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 import attrs
 
 from kcore import errors
-from kcore.api.auth import ANONYMOUS, Attributes, Authenticator, Authorizer, User
+from kcore.api.auth import ANONYMOUS, Attributes, Authenticator, Authorizer, Decision, User
 from kcore.api.routing import RequestInfo
 from kcore.http.messages import Request, values
 
@@ -104,17 +104,24 @@ def attributes(user: User, info: RequestInfo, request: Request | None = None) ->
     )
 
 
-async def authorize(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
-    """Raises Forbidden unless somebody allows it before somebody denies it."""
+async def decide(authorizers: Sequence[Authorizer], wanted: Attributes) -> Decision:
+    """What the authorizers say, in their order; that nobody has an opinion is a refusal with the last reason given."""
     reason = ""
     for authorizer in authorizers:
         decision = await authorizer.authorize(wanted)
         if decision.allowed:
-            return
+            return decision
         reason = decision.reason or reason
         if decision.allowed is False:
             break
-    raise forbidden(wanted, reason)
+    return Decision(False, reason)
+
+
+async def authorize(authorizers: Sequence[Authorizer], wanted: Attributes) -> None:
+    """Raises Forbidden unless somebody allows it before somebody denies it."""
+    decision = await decide(authorizers, wanted)
+    if not decision.allowed:
+        raise forbidden(wanted, decision.reason)
 
 
 def forbidden(wanted: Attributes, reason: str = "") -> errors.Forbidden:

@@ -3,6 +3,9 @@
 First every plugin's `admit` runs, in the order of the config, and may change the object; then the object is
 validated; then every plugin's `validate` runs and may only refuse. A refusal is an `ApiError`
 (as a rule Forbidden) and nothing is written.
+
+When a plugin whose rules are the cluster's own (a webhook, a policy) has changed the object it calls `changed`: then
+every plugin's `admit` runs a second time, so that the built-in ones see what has become of it.
 """
 
 from __future__ import annotations
@@ -32,6 +35,31 @@ class AdmissionRequest:
     options: Object = attrs.Factory(dict)
     dry_run: bool = False
     warnings: list[str] = attrs.Factory(list)  # what the client shall be told in Warning headers
+    annotations: dict[str, str] = attrs.Factory(dict)  # for the audit log: "policy.example.com/reason" -> text
+    again: bool = False  # this is the second round of `admit`
+    mutated: bool = False  # `obj` is no longer what the built-in rules have prepared: they must have another look
+    notes: dict[str, Any] = attrs.Factory(dict)  # what plugins remember from one call to the next, by plugin name
+    _wanted_again: bool = False
+
+    def warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)
+
+    def annotate(self, key: str, value: str) -> None:
+        """For the audit log; what was said first stands, as upstream has it."""
+        self.annotations.setdefault(key, value)
+
+    def changed(self, obj: Object, *, again: bool = True) -> None:
+        """`obj` takes the object's place; with `again` every plugin has another look at it."""
+        self.obj, self.mutated = obj, True
+        self._wanted_again = self._wanted_again or again
+
+    def next_round(self) -> bool:
+        """Whether `admit` is to run once more: at most one time."""
+        if self.again or not self._wanted_again:
+            return False
+        self.again = True
+        return True
 
 
 class Admission:

@@ -14,7 +14,7 @@ from kcore.api.cache import Entry
 from kcore.api.listing import Page
 from kcore.api.negotiate import JSON, PLAIN, PROTOBUF, YAML, Form
 from kcore.api.served import Served
-from kcore.http.messages import HeaderList, Request, Response
+from kcore.http.messages import Body, HeaderList, Request, Response
 from kcore.objects import Object
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # none of these may stand in a header
@@ -73,17 +73,18 @@ def page(served: Served, found: Page, form: Form, *, include: str = "") -> Respo
     return encoded(list_object(served, found), form)
 
 
-def page_json(served: Served, found: Page) -> list[bytes]:
+def page_json(served: Served, found: Page) -> Body:
     """In pieces, as they lie in the cache: a big list is joined bit by bit while it is being sent."""
     meta = layout.encode_json(list_meta(found))
     head, between = served.item_head, b"," + served.item_head
-    pieces = [b'%b"metadata":%b,"items":[' % (served.list_head, meta)]
+    pieces: Body = [b'%b"metadata":%b,"items":[' % (served.list_head, meta)]
     if served.converts:
         for each in found.entries:
             pieces += (between, served.tail(each))
     else:
         for each in found.entries:
-            pieces += (between, each.tail)
+            pieces.append(between)
+            pieces += each.pieces()
     if found.entries:
         pieces[1] = head
     pieces.append(b"]}")

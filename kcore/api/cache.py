@@ -43,20 +43,39 @@ _NO_LABELS: dict[str, str] = {}
 
 @attrs.define(slots=True, eq=False)
 class Entry:
-    """One object as it was at one revision. Immutable but for what it remembers of its own forms."""
+    """One object as it was at one revision. Immutable but for what it remembers of its own forms.
+
+    Of what is in the store the stored bytes are kept, which the store has as well, and not the served ones: memory
+    that is not taken need not be found, and a cluster's objects are most of what its process holds.
+    """
 
     namespace: str
     name: str
     revision: int
-    tail: bytes  # see kcore.api.layout
+    _tail: bytes  # as it was given; empty for what is in the store
     _labels: dict[str, str] | None = None
     forms: dict[Any, Any] = attrs.Factory(dict)  # decoded objects by head, encoded ones by (form, head)
+    value: bytes = b""  # the stored bytes, or none
+
+    @classmethod
+    def stored(cls, namespace: str, name: str, revision: int, value: bytes) -> Entry:
+        """What the store holds at `revision`."""
+        return cls(namespace, name, revision, b"", None, {}, value)
+
+    @property
+    def tail(self) -> bytes:
+        """The served bytes from the metadata on, see `kcore.api.layout`."""
+        return self._tail or layout.tail(self.value, self.revision)
+
+    def pieces(self) -> tuple[bytes | memoryview, ...]:
+        """The tail without copying it: for long lists."""
+        return (self._tail,) if self._tail else layout.tail_pieces(self.value, self.revision)
 
     @property
     def labels(self) -> dict[str, str]:
         if self._labels is None:
-            # the tail has labels in its metadata alone, or none at all: most kinds need no decoding here
-            if b'"labels":{' in self.tail:
+            # there are labels in the metadata alone, or none at all: most kinds need no decoding here
+            if b'"labels":{' in (self._tail or self.value):
                 self._labels = _decode_labels(b"{" + self.tail).metadata.labels or _NO_LABELS
             else:
                 self._labels = _NO_LABELS
@@ -100,6 +119,8 @@ class Change:
 
 def at_revision(entry: Entry, revision: int) -> Entry:
     """The same object as if it had been written at another revision."""
+    if entry.value:
+        return Entry.stored(entry.namespace, entry.name, revision, entry.value)
     rest = entry.tail
     mark = b'"metadata":{"resourceVersion":"%d",' % entry.revision
     value = b'"metadata":{' + rest[len(mark) :] if rest.startswith(mark) else rest
@@ -146,6 +167,10 @@ class Watcher:
         self._woken = True
         self._lot.unpark()
 
+    def again(self) -> Watcher:
+        """A new watcher of the same, for one that has been cut off and does not mind what it has missed."""
+        return self._cache.watch_again(self.trigger)
+
     async def next(self) -> list[Change]:
         """What has happened since the last call. An empty list: cut off, ended, or woken."""
         while not (self._buffer or self.closed or self.ended or self._woken):
@@ -167,6 +192,7 @@ class Cache:
         self.ring: deque[Change] = deque(maxlen=RING)
         self.since = 0  # the ring is complete from the change after this revision on
         self.changed = 0  # revision of the newest change
+        self.watching = 0  # watchers
         self._watchers: dict[tuple[str, str], dict[Watcher, None]] = {}
         self._extractors: dict[str, Callable[[Entry], str]] = {}  # selectable fields that watchers are indexed by
         self._by_label: dict[tuple[str, str], dict[str, Entry]] | None = None
@@ -222,7 +248,8 @@ class Cache:
     @staticmethod
     def _entry(path: str, value: bytes, revision: int) -> Entry:
         namespace, _, name = path.rpartition("/")
-        return Entry(namespace, name, revision, layout.tail(value, revision))
+        layout.check(value)
+        return Entry.stored(namespace, name, revision, value)
 
     def _put(self, path: str, entry: Entry, old: Entry | None) -> None:
         self.entries[path] = entry
@@ -330,14 +357,20 @@ class Cache:
         """A watcher of what is to come, told only of changes whose `field` has or had `value` ("" : of all)."""
         if extract is not None:
             self._extractors.setdefault(field, extract)
-        watcher = Watcher(self, (field, value))
-        self._watchers.setdefault(watcher.trigger, {})[watcher] = None
+        return self.watch_again((field, value))
+
+    def watch_again(self, trigger: tuple[str, str]) -> Watcher:
+        """A watcher of a trigger that is known already."""
+        watcher = Watcher(self, trigger)
+        self._watchers.setdefault(trigger, {})[watcher] = None
+        self.watching += 1
         return watcher
 
     def unwatch(self, watcher: Watcher) -> None:
         group = self._watchers.get(watcher.trigger)
-        if group is not None:
-            group.pop(watcher, None)
+        if group is not None and watcher in group:
+            self.watching -= 1
+            del group[watcher]
             if not group:
                 del self._watchers[watcher.trigger]
 

@@ -12,11 +12,10 @@ from __future__ import annotations
 
 from kcore import clock, errors
 from kcore.api import layout
-from kcore.api.admission import AdmissionRequest
 from kcore.api.cache import Entry, at_revision
 from kcore.api.options import Caller, DeleteOptions
 from kcore.api.served import Served
-from kcore.api.storage import RETRIES, Storage, Written
+from kcore.api.storage import RETRIES, Storage, Written, admission_request
 from kcore.errors import CompareFailed
 from kcore.objects import Object
 
@@ -24,31 +23,32 @@ FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 
 
 async def delete(
-    storage: Storage, served: Served, namespace: str, name: str, options: DeleteOptions, caller: Caller
+    storage: Storage,
+    served: Served,
+    namespace: str,
+    name: str,
+    options: DeleteOptions,
+    caller: Caller,
+    *,
+    admitted: bool = False,
 ) -> Written:
-    """Delete, or begin to. `Written.deleted` says whether the object is gone; its entry is what to answer with."""
+    """Delete, or begin to. `Written.deleted` says whether the object is gone; its entry is what to answer with.
+
+    `admitted`: admission has seen the request already (an eviction).
+    """
     caller.dry_run = caller.dry_run or options.dry_run
+    if not admitted:
+        caller.options = options.as_object()
     for _ in range(RETRIES):
         entry = await storage.get(served, namespace, name)
         _check(served, entry, options)
-        request = AdmissionRequest(
-            "DELETE",
-            served.kind,
-            "",
-            namespace,
-            name,
-            caller.user,
-            None,
-            served.object(entry),
-            caller.options,
-            caller.dry_run,
-        )
-        await storage.validate(request, await storage.admit(request))
+        if not admitted:
+            old = served.object(entry)
+            request = admission_request("DELETE", served, "", namespace, name, caller, None, old)
+            await storage.validate(request, await storage.admit(request))
         strategy = served.kind.strategy
         if strategy.orphans_by_default and strategy.orphan_warning and not options.propagation:
             caller.warn(strategy.orphan_warning)
-        for text in request.warnings:
-            caller.warn(text)
         try:
             return await _attempt(storage, served, entry, options, caller.dry_run)
         except CompareFailed:
@@ -94,7 +94,7 @@ async def _attempt(storage: Storage, served: Served, entry: Entry, options: Dele
                 Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision)), deleted=gone
             )
         kv = await storage.store.put(served.key(entry.namespace, entry.name), value, expect=entry.revision)
-        entry = Entry(entry.namespace, entry.name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
+        entry = Entry.stored(entry.namespace, entry.name, kv.mod_revision, kv.value)
     if not gone:
         return Written(entry)
     if not dry_run:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from kcore.api.auth import User
 from kcore.api.schema import ANY, Schema
 from kcore.errors import Cause
 
@@ -50,6 +51,9 @@ class Strategy:
         """Drop or set what the client may not choose at creation. The base class drops .status."""
         if self.has_status:
             obj.pop("status", None)
+
+    def prepare_owner(self, obj: Object, user: User) -> None:
+        """Note who creates the object, after `prepare_create`, where the kind keeps that."""
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         """Carry over what a main-resource write may not change. The base class carries over .status."""

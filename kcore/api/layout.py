@@ -62,11 +62,22 @@ def encode(obj: Object) -> bytes:
     return encode_json(ordered)
 
 
+def check(value: bytes) -> int:
+    """Where a stored value's metadata begins. Raises ValueError for what is none."""
+    at = value.find(_META, 0, 400)
+    if at < 0:
+        raise ValueError("a stored value does not begin with kind, apiVersion and metadata")
+    return at
+
+
+def tail_pieces(value: bytes, revision: int) -> tuple[bytes | memoryview, ...]:
+    """`tail` for a `revision` that is not 0, without a copy of the value."""
+    return b'"metadata":{"resourceVersion":"%d",' % revision, memoryview(value)[check(value) + len(_META) :]
+
+
 def tail(value: bytes, revision: int) -> bytes:
     """The served part of a stored value. A `revision` of 0 (a dry run's creation) shows no resourceVersion."""
-    at = value.find(_META)
-    if at < 0 or at > 400:
-        raise ValueError("a stored value does not begin with kind, apiVersion and metadata")
+    at = check(value)
     if not revision:
         return value[at:]
     return b'"metadata":{"resourceVersion":"%d",%b' % (revision, value[at + len(_META) :])

@@ -195,7 +195,7 @@ async def _at_revision(
         for index, kv in enumerate(page_.items):
             path = kv.key[len(root) :]
             space, _, name = path.rpartition("/")
-            entry = Entry(space, name, kv.mod_revision, layout.tail(kv.value, kv.mod_revision))
+            entry = Entry.stored(space, name, kv.mod_revision, kv.value)
             if not selection.matches(entry):
                 continue
             found.append(entry)

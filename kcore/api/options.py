@@ -31,6 +31,7 @@ class Caller:
     force: bool = False
     warnings: list[str] = attrs.Factory(list)
     options: dict[str, Any] = attrs.Factory(dict)  # the *Options object, as admission sees it
+    annotations: dict[str, str] = attrs.Factory(dict)  # what admission wants in the audit log
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -54,6 +55,20 @@ class DeleteOptions:
     uid: str = ""
     resource_version: str = ""
     dry_run: bool = False
+
+    def as_object(self) -> dict[str, Any]:
+        """The DeleteOptions that admission sees."""
+        out: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.grace is not None:
+            out["gracePeriodSeconds"] = self.grace
+        conditions = {k: v for k, v in (("uid", self.uid), ("resourceVersion", self.resource_version)) if v}
+        if conditions:
+            out["preconditions"] = conditions
+        if self.propagation:
+            out["propagationPolicy"] = self.propagation
+        if self.dry_run:
+            out["dryRun"] = ["All"]
+        return out
 
 
 def caller(request: Request, user: User, verb: str, patch_type: str = "") -> Caller:

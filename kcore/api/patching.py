@@ -111,11 +111,33 @@ async def patch(
 def result(served: Served, new: Object, caller: Caller) -> Object:
     """The patched object as its kind. Raises Invalid where a whole object would have been a BadRequest."""
     given = dict(new)  # decoding makes new members: these stay for the error to show
+    if (new.get("kind"), new.get("apiVersion")) != (served.kind.kind, served.kind.api_version):
+        _became_another(served, new, given)
     try:
         return decoding.typed(served, new, caller)
     except errors.BadRequest as error:
         prefix = f'{served.kind.kind} in version "{served.kind.version}" cannot be handled as a {served.kind.kind}: '
         raise invalid_result(_shown(given), error.message.removeprefix(prefix)) from None
+
+
+def _became_another(served: Served, new: Object, given: Object) -> None:
+    """A patch that changes what the object is: it is decoded as what it says, and then fits nowhere. Raises Invalid."""
+    kind, said, version = served.kind, new.get("kind") or "", new.get("apiVersion") or ""
+    if not served.kind.message or not said or not version or served.kinds is None:
+        return
+    group, _, number = str(version).rpartition("/")
+    other = served.kinds.by_kind(group, number, str(said))
+    if other is None or not other.message:
+        return
+    try:
+        validation.prepare(new, other.schema, other.kind)
+    except errors.BadRequest as error:
+        why = error.message.removeprefix(f'{said} in version "{number}" cannot be handled as a {said}: ')
+        raise invalid_result(_shown(given), why) from None
+    there = f"{group.partition('.')[0]}/{number}" if group else number
+    why = f"unable to decode {there}, Kind={said} into {served.go_type}"
+    if other.group != kind.group or other.kind != kind.kind:
+        raise invalid_result(_shown(given), why)
 
 
 def _shown(obj: Object) -> str:

@@ -37,7 +37,7 @@ class Paths:
             return answers.encoded(health.VERSION, negotiate.Form(pretty=True))
         if path == "/metrics":
             return Response(200, await self._measurements(), _METRICS_TYPE)
-        found = server.discovery.answer(request) or server.openapi.answer(request)
+        found = server.discovery.answer(request) or await server.openapi.answer(request)
         if found is None and path == "/":
             found = answers.encoded({"paths": self._all()}, negotiate.Form(pretty=True))
         if found is None:

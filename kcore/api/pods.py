@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from kcore import clock, errors
 from kcore.api import answers, bodies, decoding, deletion, fields, negotiate, options
-from kcore.api.admission import AdmissionRequest
 from kcore.api.auth import User
 from kcore.api.options import Caller
 from kcore.api.routing import RequestInfo
 from kcore.api.served import Served
+from kcore.api.storage import admission_request
 from kcore.errors import Cause
 from kcore.http.messages import AnyResponse, Request
 from kcore.objects import Object, meta, selectors
@@ -42,15 +42,10 @@ class Pods:
         decoding.adopt(kind, version, body)
         bodies.check(body, kind)
         name = info.name or (body.get("metadata") or {}).get("name", "")
-        seen = AdmissionRequest(
-            "CREATE", served.kind, info.subresource, info.namespace, name, caller.user, body, None, caller.options,
-            caller.dry_run,
-        )  # fmt: skip
+        seen = admission_request("CREATE", served, info.subresource, info.namespace, name, caller, body)
         storage = self._server.storage
         await storage.validate(seen, await storage.admit(seen))
-        for text in seen.warnings:
-            caller.warn(text)
-        return body
+        return seen.obj or body
 
     def _created(self, request: Request, caller: Caller) -> AnyResponse:
         response = answers.encoded(answers.success(code=201), negotiate.negotiate(request), 201)
@@ -78,12 +73,13 @@ class Pods:
             for section in ("labels", "annotations"):
                 if about.get(section):
                     pod["metadata"][section] = {**(pod["metadata"].get(section) or {}), **about[section]}
-            condition = {"type": "PodScheduled", "status": "True", "lastProbeTime": None}
-            meta.set_condition(pod.setdefault("status", {}), condition)
-            for found in pod["status"]["conditions"]:
+            status = pod.setdefault("status", {})
+            meta.set_condition(status, {"type": "PodScheduled", "status": "True", "lastProbeTime": None})
+            status.pop("nominatedNodeName", None)  # it has its node: room is no longer kept for it elsewhere
+            for found in status["conditions"]:
                 if found["type"] == "PodScheduled":
-                    found.pop("reason", None)
-                    found.pop("message", None)
+                    for member in ("reason", "message", "observedGeneration"):
+                        found.pop(member, None)
 
         await self._server.storage.modify(self._pods(), info.namespace, name, assign, dry_run=caller.dry_run)
         return self._created(request, caller)
@@ -130,7 +126,7 @@ class Pods:
                 await storage.modify(served, info.namespace, info.name, _mark_disrupted)
                 wanted.resource_version = ""
         wanted.uid = uid
-        await deletion.delete(storage, served, info.namespace, info.name, wanted, caller)
+        await deletion.delete(storage, served, info.namespace, info.name, wanted, caller, admitted=True)
         return self._created(request, caller)
 
     async def _ask_budget(self, namespace: str, pod: Object, dry_run: bool) -> None:

@@ -134,8 +134,17 @@ def _prepare(new: Object, old: Object) -> None:
 
 def scale_of(served: Served, entry: Entry) -> Object:
     """An object's Scale."""
-    obj, paths = served.object(entry), served.kind.scale
-    assert paths is not None
+    assert served.kind.scale is not None
+    return scale_object(served.object(entry), served.kind.scale)
+
+
+def with_replicas(obj: Object, paths: ScalePaths, scale: Object) -> Object:
+    """The object with the replicas of its changed Scale."""
+    _set(obj, paths.spec_replicas, (scale.get("spec") or {}).get("replicas") or 0)
+    return obj
+
+
+def scale_object(obj: Object, paths: ScalePaths) -> Object:
     meta = obj["metadata"]
     shown = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion", "creationTimestamp") if k in meta}
     replicas = _at(obj, paths.spec_replicas)

@@ -32,6 +32,7 @@ class Served:
         self.go_type = f"*{package}.{kind.kind}" if kind.message else "*unstructured.Unstructured"
         self.go_list_type = self.go_type + "List"
         self._extractors: dict[str, Callable[[Entry], str]] = {}
+        self.kinds: KindTable | None = None  # what else is served; set by the table that made this
 
     def key(self, namespace: str, name: str) -> str:
         return layout.key(self.prefix, namespace, name)
@@ -140,6 +141,7 @@ class ServedTable:
         made = self._made.get(kind)
         if made is None:
             made = self._made[kind] = Served(kind, self._cache(layout.prefix(kind)), self._stored(kind))
+            made.kinds = self.kinds
         return made
 
     def _stored(self, kind: Kind) -> Kind:

@@ -1,6 +1,7 @@
 """The API server: one request in, one answer out.
 
-    route -> authenticate -> impersonate -> authorize -> verb (decode, default, admit, validate, store) -> encode
+    route -> authenticate -> audit -> impersonate -> wait for a seat -> authorize
+    -> verb (decode, default, admit, validate, store) -> encode -> audit
 
 `handle` is what a front end calls. It never raises but for cancellation: an `ApiError` becomes its Status, and
 anything else a 500 that is logged. Components in this process use `client`, which enters the same pipeline behind
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -20,10 +21,12 @@ import trio
 from kcore import errors
 from kcore.api import access, answers, bootstrap, health, routing
 from kcore.api.admission import Admission
+from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
 from kcore.api.discovery import Discovery
 from kcore.api.feed import Feed
+from kcore.api.frame import Frame
 from kcore.api.inprocess import InProcessClient
 from kcore.api.kinds import KindTable
 from kcore.api.observe import Observed
@@ -43,7 +46,14 @@ from kcore.metrics import Metrics
 from kcore.registry import Cluster
 from kcore.store import Store
 
+if TYPE_CHECKING:
+    from kcore.api.audit.records import Auditor
+    from kcore.api.flow.control import FlowControl
+
 MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
+
+NOBODY = User("")
+"""Whoever sent credentials that are none, to the audit log."""
 
 _NAMED = frozenset(("get", "update", "patch", "delete"))
 
@@ -54,7 +64,8 @@ class Aggregator(Protocol):
 
 
 class ApiServer:
-    """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving."""
+    """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving; `auditor`
+    and `flow` may be set."""
 
     def __init__(
         self,
@@ -74,11 +85,13 @@ class ApiServer:
         self.authorizers = list(authorizers)
         self.admission = list(admission)
         self.routes = list(routes)
+        self.auditor: Auditor | None = None
+        self.flow: FlowControl | None = None
         self.feed = Feed(store)
         self.ready = self.feed.ready
         """Set when the watch caches are full: from then on `handle` and clients answer."""
         self.table = ServedTable(kinds, self.feed.cache)
-        self.storage = Storage(store, self.feed, self.admission)
+        self.storage = Storage(store, self.feed, self.admission, AdmissionMetrics(metrics))
         services = partial(self.table.find, "", "v1", "services")
         self.storage.hooks["core/services"] = ServiceAllocator(self.storage, services, cluster)
         self.observed = Observed(metrics, self.feed)
@@ -145,27 +158,34 @@ class ApiServer:
     async def _guarded(self, request: Request, user: User | None) -> AnyResponse:
         info = routing.parse(request)
         observation = self.observed.begin(info, "dryRun=" in request.query)
+        frame = Frame(request, info)
+        error: errors.ApiError | None = None
+        panicked = False
         try:
-            response = await self._handle(request, info, user)
-        except errors.ApiError as error:
-            response = answers.failure(error, request)
+            response = await self._handle(request, info, user, frame)
+        except errors.ApiError as raised:
+            error = raised
+            response = answers.failure(raised, request)
         except RecursionError:  # nothing here recurses but on what the client sent
-            response = answers.failure(errors.BadRequest("exceeded max depth"), request)
-        except Exception as error:
+            error = errors.BadRequest("exceeded max depth")
+            response = answers.failure(error, request)
+        except Exception as fault:
             self.log.exception("%s %s failed", request.method, request.path)
-            response = answers.failure(_internal(error), request)
+            error, panicked = _internal(fault), True
+            response = answers.failure(error, request)
         except BaseException:
+            frame.unseat()
             observation.end(0)
+            frame.lost(0)
             raise
+        frame.unseat()
+        response = await frame.finish(response, error, panicked=panicked)
         observation.end(getattr(response, "status", 101), response)
         return response
 
-    async def _handle(self, request: Request, info: RequestInfo, user: User | None) -> AnyResponse:
+    async def _handle(self, request: Request, info: RequestInfo, user: User | None, frame: Frame) -> AnyResponse:
         if user is None:
-            user = await access.authenticate(self.authenticators, request)
-            if access.impersonates(request):
-                user = await access.impersonated(self.authorizers, request, user, info)
-            await access.authorize(self.authorizers, access.attributes(user, info, request))
+            user = await self._enter(request, info, frame)
         if self.aggregator is not None:
             answer = await self.aggregator.answer(request, info, user)
             if answer is not None:
@@ -181,6 +201,30 @@ class ApiServer:
         if info.subresource:
             return await self.subresources.answer(request, served, info, user)
         return await self._resource(request, served, info, user)
+
+    async def _enter(self, request: Request, info: RequestInfo, frame: Frame) -> User:
+        """Who asks, in whose name, and that they may."""
+        auditor = self.auditor
+        try:
+            user = await access.authenticate(self.authenticators, request)
+        except errors.Unauthorized:
+            if auditor is not None:
+                await frame.audit(auditor, NOBODY)
+            raise
+        if auditor is not None:
+            await frame.audit(auditor, user)
+        if access.impersonates(request):
+            user = await access.impersonated(self.authorizers, request, user, info)
+            if frame.record is not None:
+                frame.record.impersonated = user
+        if self.flow is not None:
+            await frame.seat(self.flow, user, self.table)
+        wanted = access.attributes(user, info, request)
+        decision = await access.decide(self.authorizers, wanted)
+        frame.decided(decision)
+        if not decision.allowed:
+            raise access.forbidden(wanted, decision.reason)
+        return user
 
     async def _resource(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
         kind, verb = served.kind, info.verb

@@ -7,18 +7,18 @@ part of the cluster: a node for logs, the authenticators for reviews.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kcore import errors
 from kcore.api import answers, bodies, decoding, negotiate, options
-from kcore.api.admission import AdmissionRequest
 from kcore.api.auth import User
 from kcore.api.parts import PARTS
 from kcore.api.pods import Pods
 from kcore.api.routes import Call
 from kcore.api.routes import Handler as RouteHandler
-from kcore.api.routing import RequestInfo
+from kcore.api.routing import RequestInfo, truthy
 from kcore.api.served import Served
+from kcore.api.storage import admission_request
 from kcore.http.messages import AnyResponse, Request
 from kcore.objects import Object
 
@@ -111,7 +111,11 @@ class Subresources:
         if info.subresource in _CONNECT or (info.subresource == "log" and info.verb == "get"):
             await self._server.storage.get(served, info.namespace, _object_name(info))
             if info.subresource in _CONNECT:
-                await self._connect(served, info, user)
+                with caller:
+                    await self._connect(request, served, info, caller)
+        elif body is not None:
+            with caller:
+                body = await self._admitted(served, info, caller, body)
         call = Call(
             request,
             user,
@@ -150,14 +154,42 @@ class Subresources:
             obj["metadata"] = {}
         return obj
 
-    async def _connect(self, served: Served, info: RequestInfo, user: User) -> None:
+    async def _connect(self, request: Request, served: Served, info: RequestInfo, caller: options.Caller) -> None:
         """Admission sees a CONNECT before a stream into a pod or service is opened."""
-        options_object: dict[str, Any] = {}
-        request = AdmissionRequest(
-            "CONNECT", served.kind, info.subresource, info.namespace, info.name, user, options_object
-        )
+        declared = served.kind.subresources[info.subresource]
+        wanted = connect_options(declared.kind, request, info)
+        seen = admission_request("CONNECT", served, info.subresource, info.namespace, info.name, caller, wanted)
         storage = self._server.storage
-        await storage.validate(request, await storage.admit(request))
+        await storage.validate(seen, await storage.admit(seen))
+
+    async def _admitted(self, served: Served, info: RequestInfo, caller: options.Caller, body: Object) -> Object:
+        """What is created without being stored passes admission like anything else."""
+        name = info.name or (body.get("metadata") or {}).get("name", "")
+        seen = admission_request("CREATE", served, info.subresource, info.namespace, name, caller, body)
+        storage = self._server.storage
+        await storage.validate(seen, await storage.admit(seen))
+        return seen.obj or body
+
+
+def connect_options(kind: str, request: Request, info: RequestInfo) -> Object:
+    """The query of an exec, attach, port-forward or proxy request as the object that admission sees."""
+    params = request.params
+    out: Object = {"kind": kind, "apiVersion": "v1"}
+    if kind in ("PodExecOptions", "PodAttachOptions"):
+        for name in ("stdin", "stdout", "stderr", "tty"):
+            if name in params and truthy(params[name][0]):
+                out[name] = True
+        if params.get("container", [""])[0]:
+            out["container"] = params["container"][0]
+        if kind == "PodExecOptions":
+            out["command"] = list(params.get("command", ())) or None
+    elif kind == "PodPortForwardOptions":
+        ports = [int(p) for text in params.get("ports", ()) for p in text.split(",") if p.isdecimal()]
+        if ports:
+            out["ports"] = ports
+    elif info.rest:
+        out["path"] = info.rest
+    return out
 
 
 def _object_name(info: RequestInfo) -> str:

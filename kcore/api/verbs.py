@@ -156,7 +156,8 @@ class Verbs:
         form = self._form(request, served)
         wanted, orphaned = self._delete_options(request, served)
         caller = Caller(user)
-        written = await deletion.delete(self._storage, served, info.namespace, info.name, wanted, caller)
+        with caller:
+            written = await deletion.delete(self._storage, served, info.namespace, info.name, wanted, caller)
         status = 202 if not written.deleted and orphaned is False else 200
         if not _shows_object(served, written):
             details = served.details(info.name) | {"uid": served.object(written.entry)["metadata"].get("uid", "")}
@@ -172,7 +173,8 @@ class Verbs:
         parsed = listing.parse(request)
         page = await listing.page(self._feed, served, info.namespace, parsed)
         caller = Caller(user)
-        await self.delete_entries(served, page.entries, wanted, caller)
+        with caller:
+            await self.delete_entries(served, page.entries, wanted, caller)
         response = answers.page(served, page, form, include=_include(request, form))
         response.headers += answers.warning_headers(caller.warnings)
         return response

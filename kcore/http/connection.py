@@ -16,13 +16,14 @@ import trio
 from kcore import errors
 from kcore.http import wire
 from kcore.http.limits import Limits
-from kcore.http.messages import AnyResponse, Handler, HeaderList, Request, Response, StreamResponse, UpgradeResponse
+from kcore.http.messages import AnyResponse, Body, Handler, HeaderList, Request, Response, StreamResponse, UpgradeResponse
 from kcore.http.parser import Incoming, RequestParser
 from kcore.http.tls import TlsStream
 
 READ = 64 * 1024
 _JOIN = 64 * 1024  # bodies below this are copied behind their head, so that one write sends all
 _PIECE = 256 * 1024  # of a big answer: joined and sent before the next one is
+_GZIP_PIECES = 256
 _PIPELINE = 64 * 1024  # what a client may send behind a request whose answer is a stream
 _INFINITE = float("inf")
 _NO_BODY = (204, 304)
@@ -202,7 +203,7 @@ class Connection:
     async def _write(self, response: Response, incoming: Incoming | None, alive: bool = False) -> None:
         body, status = response.body, response.status
         size = _size(body)
-        parts = [wire.start(status, response.content_type if size else "")]
+        parts: Body = [wire.start(status, response.content_type if size else "")]
         if status not in _NO_BODY:
             parts.append(b"Content-Length: %d\r\n" % size)
         parts.append(wire.date())
@@ -222,9 +223,10 @@ class Connection:
         else:
             await self._write_big(b"".join(parts), body)
 
-    async def _write_big(self, head: bytes, body: bytes | list[bytes]) -> None:
+    async def _write_big(self, head: bytes, body: bytes | Body) -> None:
         """In pieces, each with a time-out of its own: a slow reader of a big answer may take long, but must read."""
-        batch, size = [head], len(head)
+        batch: Body = [head]
+        size = len(head)
         for piece in body if isinstance(body, list) else [body]:
             if size + len(piece) < _PIECE:
                 batch.append(piece)
@@ -233,7 +235,7 @@ class Connection:
             view = memoryview(piece)
             for at in range(0, len(view), _PIECE):
                 part = view[at : at + _PIECE]
-                batch.append(part)  # type: ignore[arg-type]  # join takes any buffer
+                batch.append(part)
                 size += len(part)
                 if size >= _PIECE:
                     self.due = trio.current_time() + self._limits.write_seconds
@@ -333,7 +335,7 @@ def _gone(error: Exception) -> bool:
     return isinstance(error, _BROKEN) or (isinstance(error, ExceptionGroup) and error.split(_BROKEN)[1] is None)
 
 
-def _size(body: bytes | list[bytes]) -> int:
+def _size(body: bytes | Body) -> int:
     return len(body) if isinstance(body, bytes) else sum(map(len, body))
 
 
@@ -354,7 +356,10 @@ def _gzip(response: Response) -> Response:
     """In a worker thread: zlib works without the interpreter's lock."""
     packer = zlib.compressobj(1, wbits=31)
     pieces = response.body if isinstance(response.body, list) else [response.body]
-    packed = [packer.compress(b"".join(pieces)), packer.flush()]
+    packed: Body = []
+    for at in range(0, len(pieces), _GZIP_PIECES):  # a big list is never in memory as a whole
+        packed.append(packer.compress(b"".join(pieces[at : at + _GZIP_PIECES])))
+    packed.append(packer.flush())
     headers = [*response.headers, (b"content-encoding", b"gzip"), (b"vary", b"Accept-Encoding")]
     return Response(response.status, packed, response.content_type, headers, response.close)
 

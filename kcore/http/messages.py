@@ -10,6 +10,7 @@ import trio
 
 LISTED = ("impersonate-", "x-remote-")
 """How headers begin whose values may hold a comma: each repetition is a value of its own (`values`)."""
+Body = list[bytes | memoryview]  # pieces
 HeaderList = list[tuple[bytes, bytes]]  # names in lower case, as on the wire otherwise
 
 
@@ -59,7 +60,7 @@ class Response:
     """A complete answer. `body` may be a list of pieces, joined only when they are written."""
 
     status: int = 200
-    body: bytes | list[bytes] = b""
+    body: bytes | Body = b""
     content_type: str = "application/json"
     headers: HeaderList = attrs.Factory(list)
     close: bool = False  # close the connection after this answer

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
-
 from kcore.api.admission import AdmissionRequest
 from kcore.objects import Object
+from kcore.objects.names import random_suffix
 from kcore.objects.resources import SERVICEACCOUNTS
 from kcore_admission.base import Plugin, forbidden, is_create
 
@@ -14,7 +13,6 @@ VOLUME_PREFIX = "kube-api-access-"
 TOKEN_SECONDS = 3607  # an hour, and a little more by which such tokens are recognised
 # A new namespace's default account is made by a controller: a pod that comes first waits for it.
 PATIENCE_SECONDS = 1.0
-_LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
 class ServiceAccount(Plugin):
@@ -55,7 +53,7 @@ def mount_token(spec: Object) -> None:
     volumes = spec.get("volumes") or []
     name = next((v["name"] for v in volumes if v.get("name", "").startswith(VOLUME_PREFIX)), "")
     known = bool(name)
-    name = name or VOLUME_PREFIX + "".join(secrets.choice(_LETTERS) for _ in range(5))
+    name = name or VOLUME_PREFIX + random_suffix()
     needed = False
     for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         mounts = container.get("volumeMounts") or []

@@ -10,6 +10,7 @@ import trio
 
 from kcore import errors
 from kcore.api.admission import Admission, AdmissionRequest
+from kcore.api.auth import Attributes, Decision, User
 from kcore.client import Client
 from kcore.objects import Object
 from kcore.objects.resources import GVR
@@ -23,15 +24,15 @@ class Plugin(Admission):
 
     looks_at: ClassVar[tuple[GVR, ...]] = ()
 
-    def __init__(self, context: Context):
+    def __init__(self, context: Context, config: Any = None):
         self.context = context
         self.seen: dict[str, Seen] = {}
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, context: Context) -> AsyncIterator[Plugin]:
+    async def open(cls, context: Context, config: Any = None) -> AsyncIterator[Plugin]:
         """Open the plugin; what it looks at is watched as long as it is open."""
-        plugin = cls(context)
+        plugin = cls(context, config)
         if not cls.looks_at:
             yield plugin
             return
@@ -45,6 +46,20 @@ class Plugin(Admission):
 
     def handles(self, request: AdmissionRequest) -> bool:
         return False
+
+    async def may(
+        self, user: User, verb: str, what: tuple[str, str, str], namespace: str, name: str, *, subresource: str = ""
+    ) -> Decision:
+        """What the API's authorizers say; `what` is (group, version, plural). No opinion at all is a refusal."""
+        group, version, plural = what
+        attributes = Attributes(user, verb, plural, subresource, group, version, namespace, name)
+        reasons = []
+        for authorizer in self.context.part("api").server.authorizers:
+            decision: Decision = await authorizer.authorize(attributes)
+            if decision.allowed is not None:
+                return decision
+            reasons.append(decision.reason)
+        return Decision(False, "\n".join(r for r in reasons if r))
 
 
 def is_create(request: AdmissionRequest, *plurals: str, group: str = "") -> bool:

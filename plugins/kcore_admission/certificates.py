@@ -11,24 +11,45 @@ RESOURCE = "certificatesigningrequests"
 GROUP = "certificates.k8s.io"
 
 
-class CertificateRequester(Plugin):
-    """Upstream does this while it prepares the object; it is here because only admission knows the user."""
+class CertificateApproval(Plugin):
+    """Approving a request needs the verb ``approve`` on its signer, beside the right to write the approval."""
 
-    name = "CertificateRequester"
+    name = "CertificateApproval"
 
     def handles(self, request: AdmissionRequest) -> bool:
-        return is_create(request, RESOURCE, group=GROUP)
+        return _is_update(request, "approval")
 
-    async def admit(self, request: AdmissionRequest) -> None:
-        assert request.obj is not None
-        spec, user = request.obj["spec"], request.user
-        spec["username"] = user.name
-        if user.uid:
-            spec["uid"] = user.uid
-        if user.groups:
-            spec["groups"] = list(user.groups)
-        if user.extra:
-            spec["extra"] = {k: list(v) for k, v in user.extra.items()}
+    async def validate(self, request: AdmissionRequest) -> None:
+        await _check_signer(self, request, "approve")
+
+
+class CertificateSigning(Plugin):
+    """Issuing a certificate, or failing a request, needs the verb ``sign`` on its signer."""
+
+    name = "CertificateSigning"
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        return _is_update(request, "status")
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        new, old = (request.obj or {}).get("status") or {}, (request.old or {}).get("status") or {}
+        same = all((new.get(k) or None) == (old.get(k) or None) for k in ("certificate", "conditions"))
+        if not same:
+            await _check_signer(self, request, "sign")
+
+
+def _is_update(request: AdmissionRequest, subresource: str) -> bool:
+    about = request.kind.plural == RESOURCE and request.kind.group == GROUP
+    return about and request.operation == "UPDATE" and request.subresource == subresource
+
+
+async def _check_signer(plugin: Plugin, request: AdmissionRequest, verb: str) -> None:
+    """The signer itself or all of its domain: ``example.com/one``, ``example.com/*``."""
+    signer = ((request.old or {}).get("spec") or {}).get("signerName") or ""
+    for name in (signer, signer.partition("/")[0] + "/*"):
+        if (await plugin.may(request.user, verb, (GROUP, "*", "signers"), "", name)).allowed:
+            return
+    raise forbidden(request, f'user not permitted to {verb} requests with signerName "{signer}"')
 
 
 class CertificateSubjectRestriction(Plugin):

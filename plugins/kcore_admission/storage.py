@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from kcore.api.admission import AdmissionRequest
-from kcore.objects import Object
+from kcore.objects import Object, quantity
 from kcore.objects.resources import GVR, STORAGECLASSES
 from kcore_admission.base import Plugin, forbidden, is_create
 
@@ -83,3 +84,37 @@ class DefaultIngressClass(Plugin):
         if len(classes) > 1:
             raise forbidden(request, f"{len(classes)} default IngressClasses were found, only 1 allowed")
         spec["ingressClassName"] = classes[0]["metadata"]["name"]
+
+
+class PersistentVolumeClaimResize(Plugin):
+    name = "PersistentVolumeClaimResize"
+    looks_at = (STORAGECLASSES,)
+
+    def handles(self, request: AdmissionRequest) -> bool:
+        claim = request.kind.resource == "persistentvolumeclaims"
+        return claim and request.operation == "UPDATE" and not request.subresource
+
+    async def validate(self, request: AdmissionRequest) -> None:
+        new, old = request.obj or {}, request.old or {}
+        if _size(new) <= _size(old):
+            return
+        if (old.get("status") or {}).get("phase") != "Bound":
+            raise forbidden(request, "Only bound persistent volume claims can be expanded")
+        names = {_class_of(new), _class_of(old)}
+        found = await self.seen["storageclasses"].get(names.pop()) if len(names) == 1 and "" not in names else None
+        if found is None or not found.get("allowVolumeExpansion"):
+            raise forbidden(
+                request,
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must "
+                "support resize",
+            )
+
+
+def _size(claim: Object) -> Decimal:
+    resources = (claim.get("spec") or {}).get("resources") or {}
+    return quantity.parse((resources.get("requests") or {}).get("storage", "0"))
+
+
+def _class_of(claim: Object) -> str:
+    notes = claim["metadata"].get("annotations") or {}
+    return notes.get(LEGACY_CLASS) or claim["spec"].get("storageClassName") or ""

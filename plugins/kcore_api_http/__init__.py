@@ -14,29 +14,39 @@ from kcore.registry import Context, Provider
 __all__ = ["Config", "kcore_api"]
 
 
-ADMISSION = (
-    "NamespaceLifecycle",
-    "LimitRanger",
-    "ServiceAccount",
-    "NodeRestriction",
-    "TaintNodesByCondition",
-    "PodSecurity",
-    "Priority",
-    "DefaultTolerationSeconds",
-    "DefaultStorageClass",
-    "StorageObjectInUseProtection",
-    "RuntimeClass",
-    "CertificateRequester",
-    "CertificateSubjectRestriction",
-    "DefaultIngressClass",
+# Upstream's order of admission plugins. Those that it does not know run after them, in the order of the config, and
+# before those that see what all others have made of an object.
+_FIRST = (
+    "NamespaceLifecycle", "LimitPodHardAntiAffinityTopology", "LimitRanger", "ServiceAccount", "NodeRestriction",
+    "TaintNodesByCondition", "AlwaysPullImages", "PodSecurity", "PodNodeSelector", "Priority",
+    "DefaultTolerationSeconds", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
+    "DefaultStorageClass", "StorageObjectInUseProtection", "OwnerReferencesPermissionEnforcement",
+    "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
+    "CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels",
     "RBACEscalation",
+)  # fmt: skip
+_LAST = (
+    "MutatingAdmissionWebhook", "ValidatingAdmissionWebhook",
     "ResourceQuota",
-)
-"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction), in upstream's order."""
-
+)  # fmt: skip
+_OFF = frozenset(
+    (
+        "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "PodNodeSelector", "PodTolerationRestriction",
+        "EventRateLimit", "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement",
+        "DenyServiceExternalIPs",
+    )
+)  # fmt: skip
+ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)
+"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
 
 AUTHENTICATION = ("request-header", "certificate", "serviceaccount", "bootstrap-token", "anonymous")
 """What kubeadm enables, in upstream's order."""
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Admission plugins as they run, whatever order a config lists them in."""
+    rank = {name: (0, i) for i, name in enumerate(_FIRST)} | {name: (2, i) for i, name in enumerate(_LAST)}
+    return sorted(dict.fromkeys(names), key=lambda name: rank.get(name, (1, 0)))
 
 
 @attrs.frozen
@@ -56,13 +66,24 @@ class Config:
     authorization: list[str] = attrs.field(factory=lambda: ["node", "rbac"])
     """May they: asked in this order until one has an opinion."""
     admission: list[str] = attrs.field(factory=lambda: list(ADMISSION))
-    """What sees every write, in this order."""
+    """What sees every write. They run in upstream's order, others between its own and its webhooks."""
     routes: list[str] = attrs.field(factory=lambda: ["reviews", "nodes", "metrics"])
     """What answers requests that the store does not."""
     extensions: list[str] = attrs.field(factory=lambda: ["aggregation"])
     """What changes the API while it serves: custom resources, aggregated APIs."""
+    audit: list[str] = attrs.Factory(list)
+    """Where audit events go: sinks."""
+    audit_policy: str = ""
+    """The audit policy: a file with an ``audit.k8s.io/v1`` Policy, relative to the data directory. It is read again
+    when it changes."""
     settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
     """Settings of the plugins above, by name."""
+    priority_and_fairness: bool = True
+    """Whether FlowSchemas and PriorityLevelConfigurations decide who waits when there is much to do."""
+    max_requests_inflight: int = 400
+    """With the next one: the seats that priority levels share."""
+    max_mutating_requests_inflight: int = 200
+    """With the one before: the seats that priority levels share."""
     max_body_bytes: int = 3 * 1024 * 1024
     """The largest request body."""
     max_connections: int = 10_000

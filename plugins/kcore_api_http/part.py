@@ -98,10 +98,12 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         part = ApiPart(server, pki, address, context.cluster.name)
         await stack.enter_async_context(running(server.run))
         inner = PartContext(context, part)
+        if config.audit:
+            await stack.enter_async_context(auditing(inner, config, server))
         for seam, names, into in (
             ("authenticator", config.authentication, server.authenticators),
             ("authorizer", config.authorization, server.authorizers),
-            ("admission", config.admission, server.admission),
+            ("admission", in_order(config.admission), server.admission),
             ("route", config.routes, server.routes),
         ):
             for name in names:
@@ -110,10 +112,72 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         for name in config.extensions:
             choice = context.choose("extension", name, config.settings.get(name, {}), f"api.settings.{name}")
             await stack.enter_async_context(choice.open(inner))
+        await stack.enter_async_context(fair(server, config))
         await server.publish(*address)
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
         yield part
+
+
+@asynccontextmanager
+async def auditing(context: PartContext, config: Config, server: ApiServer) -> AsyncIterator[None]:
+    """Tell the sinks of the config what the policy says; read the policy again whenever its file changes."""
+    from kcore.api.audit import policy
+    from kcore.api.audit.records import Auditor
+    from kcore.errors import ConfigError
+    from kcore.filewatch import changes
+
+    if not config.audit_policy:
+        raise ConfigError(["api.audit_policy: a file is required: without a policy nothing is told to api.audit"])
+    path = context.data_dir / config.audit_policy
+
+    async def follow() -> None:
+        async with changes(path) as changed:
+            async for _ in changed:
+                try:
+                    auditor.policy = await trio.to_thread.run_sync(policy.read, path)
+                except ConfigError as error:
+                    context.log.error("the audit policy stays as it was: %s", error)
+
+    async with AsyncExitStack() as stack:
+        sinks = []
+        for name in config.audit:
+            choice = context.choose("audit", name, config.settings.get(name, {}), f"api.settings.{name}")
+            sinks.append(await stack.enter_async_context(choice.open(context)))
+        auditor = Auditor(policy.read(path), sinks)
+        context.metrics.collect_with(auditor)
+        nursery = await stack.enter_async_context(trio.open_nursery())
+        nursery.start_soon(follow)
+        server.auditor = auditor
+        try:
+            yield
+        finally:
+            server.auditor = None
+            nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def fair(server: ApiServer, config: Config) -> AsyncIterator[None]:
+    """Priority and fairness, by the objects that say how."""
+    if not config.priority_and_fairness:
+        yield
+        return
+    from kcore.api.flow import dump
+    from kcore.api.flow.control import FlowControl
+    from kcore.api.flow.keeper import Keeper
+
+    control = FlowControl(config.max_requests_inflight + config.max_mutating_requests_inflight)
+    server.metrics.collect_with(control)
+    server.routes.append(dump.routes(control))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(control.run)
+        await nursery.start(Keeper(server, control).run)
+        server.flow = control
+        try:
+            yield
+        finally:
+            server.flow = None
+            nursery.cancel_scope.cancel()
 
 
 class Masters:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kcore import clock
+from kcore.api.auth import User
 from kcore.api.kinds import Subresource
 from kcore_kinds.declare import STATUS, Builtin, Group, Object, fields
 from kcore_kinds.podspec import missing
@@ -10,10 +11,20 @@ from kcore_kinds.podspec import missing
 
 class RequestStrategy(Builtin):
     def prepare_create(self, obj: Object) -> None:
-        """Who asks is not the client's to say: admission fills it in."""
         super().prepare_create(obj)
         for name in ("username", "uid", "groups", "extra"):
             obj["spec"].pop(name, None)
+
+    def prepare_owner(self, obj: Object, user: User) -> None:
+        """Who asks is not the client's to say."""
+        spec = obj["spec"]
+        spec["username"] = user.name
+        if user.uid:
+            spec["uid"] = user.uid
+        if user.groups:
+            spec["groups"] = list(user.groups)
+        if user.extra:
+            spec["extra"] = {key: list(values) for key, values in user.extra.items()}
 
     def prepare_update(self, obj: Object, old: Object) -> None:
         super().prepare_update(obj, old)

@@ -9,9 +9,9 @@ Names of definitions and of protobuf messages follow from group, version and kin
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from typing import Any, Protocol
 
+from kcore.api import layout
 from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
 from kcore.api.names import dns_subdomain
 from kcore.api.schema import Schema
@@ -123,6 +123,9 @@ class Builtin(Strategy):
     names: NameRule = staticmethod(dns_subdomain)
     definition: str = ""
 
+    def __init__(self) -> None:
+        self._blanks: dict[str, bytes] = {}  # by member, encoded: decoding makes a new one sooner than copying
+
     def prepare_create(self, obj: Object) -> None:
         """What the client says of the status is dropped: it begins as Go writes an empty one."""
         super().prepare_create(obj)
@@ -132,11 +135,15 @@ class Builtin(Strategy):
 
     def blank(self, member: str) -> Object:
         """A member as it is written before anything is known of it: ``{"status": {...}}``; {} if it is left out."""
-        from kcore.api import typed
-        from kcore_kinds import bundle
+        found = self._blanks.get(member)
+        if found is None:
+            from kcore.api import typed
+            from kcore_kinds import bundle
 
-        whole = typed.empty(bundle.schema(self.definition))
-        return {member: deepcopy(whole[member])} if member in whole else {}
+            whole = typed.empty(bundle.schema(self.definition))
+            blank = {member: whole[member]} if member in whole else {}
+            found = self._blanks[member] = layout.encode_json(blank)
+        return layout.decode_json(found)  # type: ignore[no-any-return]
 
     def validate(self, obj: Object) -> Iterable[Cause]:
         from kcore_kinds import validation

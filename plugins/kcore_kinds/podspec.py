@@ -154,9 +154,9 @@ def fill_volume(volume: Object) -> None:
 
 def fill_source(volume: Object) -> None:
     """The defaults of a volume's source, of a pod or a PersistentVolume."""
-    for name, values in SOURCES.items():
-        source = volume.get(name)
-        if isinstance(source, dict):
+    for name, source in volume.items():
+        values = SOURCES.get(name)
+        if values is not None and isinstance(source, dict):
             missing(source, values)
 
 

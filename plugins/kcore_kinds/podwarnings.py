@@ -27,8 +27,9 @@ _TERMS = (
 def warnings(spec: Object, at: str = "spec") -> Iterator[str]:
     """Warnings for the pod spec that stands at the path `at`."""
     for i, volume in enumerate(spec.get("volumes") or ()):
-        for source, (shown, deprecated, gone) in _GONE.items():
-            if volume.get(source) is not None:
+        for source in volume.keys() & _GONE.keys():
+            if volume[source] is not None:
+                shown, deprecated, gone = _GONE[source]
                 yield f"{at}.volumes[{i}].{shown}: deprecated in v{deprecated}, non-functional in v{gone}+"
     for i, constraint in enumerate(spec.get("topologySpreadConstraints") or ()):
         if constraint.get("labelSelector") is None:

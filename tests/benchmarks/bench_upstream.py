@@ -31,7 +31,7 @@ NAMESPACE = "bench"
 USER, GROUP = "bench", "benchers"
 ADMISSION = (
     "NamespaceLifecycle,LimitRanger,ServiceAccount,NodeRestriction,TaintNodesByCondition,PodSecurity,Priority,"
-    "DefaultTolerationSeconds,DefaultStorageClass,StorageObjectInUseProtection,RuntimeClass,CertificateRequester,"
+    "DefaultTolerationSeconds,DefaultStorageClass,StorageObjectInUseProtection,RuntimeClass,CertificateApproval,CertificateSigning,"
     "CertificateSubjectRestriction,DefaultIngressClass,RBACEscalation,ResourceQuota"
 ).split(",")
 SETTINGS: dict[str, Any] = {"store.use": "sqlite", "api.admission": ADMISSION}

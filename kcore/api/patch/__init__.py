@@ -20,9 +20,16 @@ from kcore.errors import ApiError, BadRequest, Cause, Invalid
 from kcore.objects import Object
 
 
-def rejected() -> ApiError:
-    """What upstream answers when a JSON patch cannot be applied: it does not say why."""
-    return Invalid("the server rejected our request due to an error in our request", details={})
+class Rejected(Invalid):
+    """A JSON patch cannot be applied: upstream's PATCH does not say `why`, its webhooks do."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__("the server rejected our request due to an error in our request", details={})
+        self.why = why
+
+
+def rejected(why: str = "") -> ApiError:
+    return Rejected(why)
 
 
 def invalid_result(shown: str, why: str) -> ApiError:

@@ -132,13 +132,18 @@ def item_key(item: Any, schema: Schema, index: int) -> str:
         value = item.get(name)
         if type(value) is str:
             return _string_key(name, value)
-    picked = {}
-    for name in sorted(keys):
-        value = item.get(name)
-        if value is None:
-            value = _default(schema.items, name)
-        if value is not None:
-            picked[name] = value
+    values = [item.get(name) for name in keys]
+    if None in values:
+        values = [_default(schema.items, name) if v is None else v for name, v in zip(keys, values, strict=True)]
+    try:
+        return _keys(keys, *values)
+    except TypeError:  # a key that is a list or a map
+        return _keys.__wrapped__(keys, *values)
+
+
+@lru_cache(maxsize=4096, typed=True)
+def _keys(names: tuple[str, ...], *values: Any) -> str:
+    picked = {name: value for name, value in zip(names, values, strict=True) if value is not None}
     return "k:" + json.dumps(picked, separators=(",", ":"), ensure_ascii=False, sort_keys=True)
 
 
@@ -292,7 +297,7 @@ def _compare_list(old: list[Any], new: list[Any], schema: Schema, changed: Set, 
     for key, values in after.items():
         was = before.get(key)
         if was is None:
-            changed[key] = _whole_item(values[0], items) if len(values) == 1 else LEAF
+            changed[key] = _whole(values[0], items) if len(values) == 1 else LEAF
         elif len(was) == 1 and len(values) == 1:
             if was[0] != values[0]:
                 _compare(was[0], values[0], items, key, changed, removed)
@@ -300,7 +305,7 @@ def _compare_list(old: list[Any], new: list[Any], schema: Schema, changed: Set, 
             changed[key] = LEAF
     for key, values in before.items():
         if key not in after:
-            removed[key] = _whole_item(values[0], items) if len(values) == 1 else LEAF
+            removed[key] = _whole(values[0], items) if len(values) == 1 else LEAF
 
 
 def _index(items: list[Any], schema: Schema) -> dict[str, list[Any]]:
@@ -312,20 +317,22 @@ def _index(items: list[Any], schema: Schema) -> dict[str, list[Any]]:
 
 def _whole(value: Any, schema: Schema) -> Set:
     """The node of a value that is new or gone as a whole: itself, and all that is in it."""
-    if type(value) is dict and value and not is_atomic_map(schema):
-        out: Set = {_SELF: {}}
+    kind = type(value)
+    if kind is dict and value and not is_atomic_map(schema):
+        out: Set = {_SELF: LEAF}
         properties, values = schema.properties, schema.values
         for key, item in value.items():
-            out["f:" + key] = _whole(item, properties.get(key) or values or ANY)
+            kind = type(item)
+            if kind is dict or kind is list:
+                out["f:" + key] = _whole(item, properties.get(key) or values or ANY)
+            else:  # most members: not worth a call
+                out["f:" + key] = LEAF
         return out
-    if type(value) is list and value and not is_atomic_list(schema):
-        out = {_SELF: {}}
+    if kind is list and value and not is_atomic_list(schema):
+        out = {_SELF: LEAF}
         items = schema.items or ANY
-        for key, found in _index(value, schema).items():
-            out[key] = _whole_item(found[0], items) if len(found) == 1 else LEAF
+        for i, item in enumerate(value):
+            key = item_key(item, schema, i)
+            out[key] = LEAF if key in out else _whole(item, items)
         return out
     return LEAF
-
-
-def _whole_item(value: Any, schema: Schema) -> Set:
-    return _whole(value, schema)

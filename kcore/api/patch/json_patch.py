@@ -43,13 +43,35 @@ def apply(doc: Any, operations: Any) -> Any:
             )
         name, path = operation.get("op"), operation.get("path")
         run = _RUN.get(name) if isinstance(name, str) else None
-        if run is None or not isinstance(path, str):
-            raise rejected()
+        if run is None:
+            raise rejected(f"Unexpected kind: {name}")
+        if not isinstance(path, str):
+            raise rejected(f"{name} operation failed to decode path: missing value")
         try:
             doc = run(doc, _split(path), operation, budget)
         except _Miss:
-            raise rejected() from None
+            raise rejected(_why(doc, str(name), path, operation)) from None
     return doc
+
+
+def _why(doc: Any, name: str, path: str, operation: dict[str, Any]) -> str:
+    """The library's words for an operation that cannot be carried out."""
+    if name == "test":
+        return f"testing value {path} failed: test failed"
+    if name in ("move", "copy"):
+        return f"{name} operation does not apply: doc is missing from path: {operation.get('from')}: missing value"
+    parts = _split(path)
+    try:
+        parent = _parent(doc, parts)
+    except _Miss:
+        shown = path if name == "replace" else f'"{path}"'
+        return f"{name} operation does not apply: doc is missing path: {shown}: missing value"
+    if name == "replace":
+        return f"replace operation does not apply: doc is missing key: {path}: missing value"
+    key = parts[-1] if parts else ""
+    if type(parent) is dict:
+        return f"error in {name} for path: '{path}': Unable to {name} nonexistent key: {key}: missing value"
+    return f"error in {name} for path: '{path}': Unable to access invalid index: {key}: invalid index referenced"
 
 
 def _split(path: str) -> list[str]:

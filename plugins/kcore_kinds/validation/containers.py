@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kcore.api import fields, names
@@ -70,14 +71,21 @@ def _common(path: str, container: Object, volumes: dict[str, Object]) -> Iterato
         yield fields.invalid(f"{path}.image", image, "must not have leading or trailing whitespace")
     policy = container.get("terminationMessagePolicy")
     yield from one_of(f"{path}.terminationMessagePolicy", policy, ["File", "FallbackToLogsOnError"])
-    yield from _ports(f"{path}.ports", container.get("ports") or [])
-    yield from env(f"{path}.env", container.get("env") or [])
-    yield from _env_from(f"{path}.envFrom", container.get("envFrom") or [])
-    yield from _mounts(f"{path}.volumeMounts", container.get("volumeMounts") or [], volumes)
-    yield from _devices(path, container, volumes)
+    if ports := container.get("ports"):
+        yield from _ports(f"{path}.ports", ports)
+    if variables := container.get("env"):
+        yield from env(f"{path}.env", variables)
+    if sources := container.get("envFrom"):
+        yield from _env_from(f"{path}.envFrom", sources)
+    if mounts := container.get("volumeMounts"):
+        yield from _mounts(f"{path}.volumeMounts", mounts, volumes)
+    if devices := container.get("volumeDevices"):
+        yield from _devices(f"{path}.volumeDevices", devices, volumes)
     yield from one_of(f"{path}.imagePullPolicy", container.get("imagePullPolicy"), PULL)
-    yield from resources(f"{path}.resources", container.get("resources") or {})
-    yield from security_context(f"{path}.securityContext", container.get("securityContext"))
+    if amounts := container.get("resources"):
+        yield from resources(f"{path}.resources", amounts)
+    if context := container.get("securityContext"):
+        yield from security_context(f"{path}.securityContext", context)
 
 
 def _ports(at: str, ports: list[Object]) -> Iterator[Cause]:
@@ -111,8 +119,11 @@ def _host_ports(at: str, given: list[Object]) -> Iterator[Cause]:
                 taken.add(key)
 
 
+_ENV_NAME = re.compile("[ -<>-~]*").fullmatch
+
+
 def env_name(name: str) -> list[str]:
-    if all(" " <= c <= "~" and c != "=" for c in name):
+    if _ENV_NAME(name):
         return []
     return ["a valid environment variable name must consist only of printable ASCII characters other than '='"]
 
@@ -226,10 +237,10 @@ def _mounts(at: str, mounts: list[Object], volumes: dict[str, Object]) -> Iterat
         yield from one_of(f"{path}.mountPropagation", propagation, ["Bidirectional", "HostToContainer", "None"])
 
 
-def _devices(path: str, container: Object, volumes: dict[str, Object]) -> Iterator[Cause]:
+def _devices(path: str, devices: list[Object], volumes: dict[str, Object]) -> Iterator[Cause]:
     names_seen: set[str] = set()
-    for i, device in enumerate(container.get("volumeDevices") or ()):
-        at, name = f"{path}.volumeDevices[{i}]", device.get("name", "")
+    for i, device in enumerate(devices):
+        at, name = f"{path}[{i}]", device.get("name", "")
         if not name:
             yield fields.required(f"{at}.name")
         elif name in names_seen:
@@ -266,12 +277,13 @@ def resources(at: str, given: Object) -> Iterator[Cause]:
         yield fields.forbidden(at, "HugePages require cpu or memory")
 
 
-def _amount(path: str, name: str, amount: Any) -> Iterator[Cause]:
+def _amount(path: str, name: str, amount: Any) -> Iterable[Cause]:
     value = quantity.parse(amount)
     if value < 0:
-        yield fields.invalid(path, str(amount), common.NOT_NEGATIVE)
-    elif "/" in name and value != value.to_integral_value():
-        yield fields.invalid(path, str(amount), "must be an integer")
+        return (fields.invalid(path, str(amount), common.NOT_NEGATIVE),)
+    if "/" in name and value != value.to_integral_value():
+        return (fields.invalid(path, str(amount), "must be an integer"),)
+    return ()
 
 
 def _within(at: str, name: str, amount: Any, limit: Any) -> Iterator[Cause]:
@@ -329,9 +341,10 @@ def _internal(given: Object) -> Object:
     return out
 
 
-def user_id(path: str, value: Any) -> Iterator[Cause]:
+def user_id(path: str, value: Any) -> Iterable[Cause]:
     if value is not None and not 0 <= value <= common.MAX_INT32:
-        yield fields.invalid(path, value, f"must be between 0 and {common.MAX_INT32}, inclusive")
+        return (fields.invalid(path, value, f"must be between 0 and {common.MAX_INT32}, inclusive"),)
+    return ()
 
 
 def seccomp(path: str, given: Object | None) -> Iterator[Cause]:

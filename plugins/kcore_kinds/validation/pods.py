@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from kcore.api import fields, names
 from kcore.errors import Cause
+from kcore_kinds.gostruct import POD_SPEC, TOLERATION, difference, go
 from kcore_kinds.validation import common, containers
 from kcore_kinds.validation.common import MAX_INT32, Object, one_of, problems
 from kcore_kinds.validation.volumes import volumes
@@ -48,20 +49,22 @@ def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Ca
     if not spec.get("containers"):
         yield fields.required(f"{path}.containers")
     yield from containers.containers(f"{path}.containers", spec.get("containers") or [], known, taken=taken)
-    inits = spec.get("initContainers") or []
-    yield from containers.containers(f"{path}.initContainers", inits, known, init=True, taken=taken)
-    debuggers = spec.get("ephemeralContainers") or []
-    yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken)
+    if inits := spec.get("initContainers"):
+        yield from containers.containers(f"{path}.initContainers", inits, known, init=True, taken=taken)
+    if debuggers := spec.get("ephemeralContainers"):
+        yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken)
     if spec.get("resources"):
         yield from containers.resources(f"{path}.resources", spec["resources"])
     yield from one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART)
     yield from one_of(f"{path}.dnsPolicy", spec.get("dnsPolicy"), DNS)
     yield from common.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
-    yield from _security(f"{path}.securityContext", spec.get("securityContext") or {})
+    if context := spec.get("securityContext"):
+        yield from _security(f"{path}.securityContext", context)
     for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):
             yield fields.required(f"{path}.imagePullSecrets[{i}]")
-    yield from affinity(f"{path}.affinity", spec.get("affinity") or {})
+    if spec.get("affinity"):
+        yield from affinity(f"{path}.affinity", spec["affinity"])
     if spec.get("dnsPolicy") == "None" and not (spec.get("dnsConfig") or {}).get("nameservers"):
         if spec.get("dnsConfig") is None:
             yield fields.required(f"{path}.dnsConfig", "must provide `dnsConfig` when `dnsPolicy` is None")
@@ -69,7 +72,8 @@ def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Ca
             why = "must provide at least one DNS nameserver when `dnsPolicy` is None"
             yield fields.required(f"{path}.dnsConfig.nameservers", why)
     yield from _gates(path, spec)
-    yield from _spreading(f"{path}.topologySpreadConstraints", spec.get("topologySpreadConstraints") or [])
+    if constraints := spec.get("topologySpreadConstraints"):
+        yield from _spreading(f"{path}.topologySpreadConstraints", constraints)
     yield from _plain(path, spec)
 
 
@@ -233,16 +237,11 @@ def tolerations(at: str, given: list[Object]) -> Iterator[Cause]:
         elif operator == "Exists":
             if toleration.get("value"):
                 why = "value must be empty when `operator` is 'Exists'"
-                yield fields.invalid(f"{path}.operator", _internal(toleration), why)
+                yield fields.invalid(f"{path}.operator", go(TOLERATION, toleration), why)
         elif operator not in ("Lt", "Gt"):
             yield fields.not_supported(f"{path}.operator", operator, ["Equal", "Exists"])
         if effect:
             yield from one_of(f"{path}.effect", effect, EFFECTS)
-
-
-def _internal(toleration: Object) -> Object:
-    given = {k[0].upper() + k[1:]: v for k, v in toleration.items()}
-    return {"Key": "", "Operator": "", "Value": "", "Effect": "", "TolerationSeconds": None, **given}
 
 
 # --- changes of a pod -----------------------------------------------------------------------------------------------
@@ -273,7 +272,22 @@ def _update(new: Object, old: Object) -> Iterator[Cause]:
             yield fields.forbidden(f"spec.schedulingGates[{i}]", why)
             return
     if _fixed(new, gated=bool(gates)) != _fixed(old, gated=bool(gates)):
-        yield fields.forbidden("spec", _UPDATE)
+        yield fields.forbidden("spec", f"{_UPDATE}\n{difference(POD_SPEC, old, _munged(new, old))}")
+
+
+def _munged(new: Object, old: Object) -> Object:
+    """The new spec with the old values of all that may change: what differs then is what was wrong."""
+    out = dict(new)
+    for name in ("activeDeadlineSeconds", "tolerations", "schedulingGates", "ephemeralContainers"):
+        out.pop(name, None)
+        if name in old:
+            out[name] = old[name]
+    if (old.get("terminationGracePeriodSeconds") or 0) < 0 and new.get("terminationGracePeriodSeconds") == 1:
+        out["terminationGracePeriodSeconds"] = old["terminationGracePeriodSeconds"]
+    for sort in ("containers", "initContainers"):
+        if sort in out:
+            out[sort] = [{**c, "image": was.get("image")} for c, was in zip(out[sort], old[sort], strict=True)]
+    return out
 
 
 def _deadline(new: int | None, old: int | None) -> Iterator[Cause]:

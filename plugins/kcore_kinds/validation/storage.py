@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from kcore.api import fields, names
 from kcore.errors import Cause
 from kcore.objects import quantity
+from kcore_kinds.gostruct import CLAIM_SPEC, VOLUME_SOURCE, difference
 from kcore_kinds.validation import common
 from kcore_kinds.validation.common import Object, one_of, problems
 from kcore_kinds.validation.volumes import source
@@ -55,7 +56,8 @@ def _claim_update(new: Object, old: Object) -> Iterator[Cause]:
     was = old["spec"]
     bound = (old.get("status") or {}).get("phase") == "Bound"
     if _fixed(new, was, bound=bound) != _fixed(was, was, bound=bound):
-        yield fields.forbidden("spec", _CLAIM_UPDATE)
+        kept = _kept_in_update(new, was)
+        yield fields.forbidden("spec", f"{_CLAIM_UPDATE}\n{difference(CLAIM_SPEC, was, kept)}")
         return
     size = ((new.get("resources") or {}).get("requests") or {}).get("storage")
     before = ((was.get("resources") or {}).get("requests") or {}).get("storage")
@@ -63,6 +65,15 @@ def _claim_update(new: Object, old: Object) -> Iterator[Cause]:
     shrinks = size and before and quantity.parse(size) < quantity.parse(before)
     if shrinks and (not has or quantity.parse(size) <= quantity.parse(has)):
         yield fields.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
+
+
+def _kept_in_update(new: Object, was: Object) -> Object:
+    """The new spec with the old values of what may change."""
+    free = ["volumeName"] if not was.get("volumeName") else []
+    if was.get("storageClassName") is None:
+        free.append("storageClassName")
+    kept = {name: was[name] for name in free if name in was}
+    return {**{name: value for name, value in new.items() if name not in free}, **kept}
 
 
 def _fixed(spec: Object, was: Object, *, bound: bool) -> Object:
@@ -117,9 +128,8 @@ def _volume_update(new: Object, old: Object) -> Iterator[Cause]:
     from kcore_kinds.validation.volumes import SOURCES
 
     if {n: new.get(n) for n in SOURCES} != {n: old.get(n) for n in SOURCES}:
-        yield fields.forbidden(
-            "spec.persistentvolumesource", "spec.persistentvolumesource is immutable after creation"
-        )
+        why = f"spec.persistentvolumesource is immutable after creation\n{difference(VOLUME_SOURCE, new, old)}"
+        yield fields.forbidden("spec.persistentvolumesource", why)
     yield from common.immutable("spec.volumeMode", new.get("volumeMode"), old.get("volumeMode"))
     if old.get("nodeAffinity") is not None:
         yield from common.immutable("spec.nodeAffinity", new.get("nodeAffinity"), old.get("nodeAffinity"))

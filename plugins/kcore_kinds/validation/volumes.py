@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kcore.api import fields, names
 from kcore.errors import Cause
@@ -44,6 +44,7 @@ SOURCES = (
     "flexVolume",
     "local",
 )
+_SOURCES = frozenset(SOURCES)
 HOST_PATH_TYPES = [
     "",
     "BlockDevice",
@@ -74,7 +75,9 @@ def volumes(at: str, given: list[Object]) -> Iterator[Cause]:
 
 def source(path: str, holder: Object, what: str) -> Iterator[Cause]:
     """Exactly one source, and what it must say."""
-    found = [name for name in SOURCES if holder.get(name) is not None]
+    found = [name for name in holder if name in _SOURCES and holder[name] is not None]
+    if len(found) > 1:
+        found.sort(key=SOURCES.index)
     if not found:
         yield fields.required(path, f"must specify a {what}")
         return
@@ -107,10 +110,9 @@ def _config_map(path: str, given: Object) -> Iterator[Cause]:
     yield from _items(f"{path}.items", given.get("items") or [])
 
 
-def _mode(path: str, given: Object) -> Iterator[Cause]:
+def _mode(path: str, given: Object) -> Iterable[Cause]:
     mode = given.get(path.rpartition(".")[2])
-    if mode is not None and not 0 <= mode <= 0o777:
-        yield fields.invalid(path, mode, _MODE)
+    return (fields.invalid(path, mode, _MODE),) if mode is not None and not 0 <= mode <= 0o777 else ()
 
 
 def _items(at: str, items: list[Object]) -> Iterator[Cause]:
