@@ -16,6 +16,7 @@ from kcore.http.messages import Request
 from kcore.objects import Object
 
 MAX_BODY = 3 * 1024 * 1024
+_MAX_PROBLEMS = 100  # unknown or duplicate fields that are told of, as upstream's decoder counts them
 
 
 def media_type(request: Request) -> str:
@@ -40,14 +41,8 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
             obj = json.decode(request.body)
             if strict:
                 duplicates = json.duplicate_fields(request.body, obj)
-        elif type == YAML:
-            from kcore.api.codec import yaml
-
-            obj = yaml.decode(request.body)
-        elif type == PROTOBUF and protobuf:
-            from kcore.api.codec import protobuf as proto
-
-            obj = proto.decode(request.body)
+        elif type == YAML or (type == PROTOBUF and protobuf):
+            obj = decoded(request, type)
         else:
             raise unsupported(protobuf)
     except errors.BadRequest as error:
@@ -55,6 +50,28 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
     if duplicates and caller is not None:
         strictness(kind, obj, caller, duplicates)
     return obj
+
+
+def decoded(request: Request, type: str) -> Object:
+    """The body as YAML or protobuf. Raises BadRequest."""
+    ahead, request.decoded = request.decoded, None
+    if ahead is None:
+        return slow(request.body, type)
+    if isinstance(ahead, errors.BadRequest):
+        raise ahead
+    obj: Object = ahead
+    return obj
+
+
+def slow(body: bytes, type: str) -> Object:
+    """Decode one of the formats that take long. Raises BadRequest."""
+    if type == PROTOBUF:
+        from kcore.api.codec import protobuf
+
+        return protobuf.decode(body)
+    from kcore.api.codec import yaml
+
+    return yaml.decode(body)
 
 
 def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
@@ -101,6 +118,7 @@ def settled(served: Served, obj: Object) -> Object:
 
 def strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None:
     """Unknown or duplicate fields: refused, told, or passed over, as fieldValidation says."""
+    problems = problems[:_MAX_PROBLEMS]
     if problems and caller.field_validation == "Strict":
         version = str(obj.get("apiVersion", "")).rpartition("/")[2] if isinstance(obj, dict) else ""
         raise errors.BadRequest(

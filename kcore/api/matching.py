@@ -136,8 +136,12 @@ class Equivalents:
 class Rules:
     """The rules of one webhook, policy or binding, with their matchPolicy."""
 
-    def __init__(self, rules: Iterable[Object], exclude: Iterable[Object], policy: str | None) -> None:
+    def __init__(
+        self, rules: Iterable[Object], exclude: Iterable[Object], policy: str | None, *, all_without: bool = False
+    ) -> None:
+        """`all_without`: no rules at all mean everything (the matchResources of policies and bindings)."""
         self.rules = [Rule(r) for r in rules]
+        self.everything = all_without and not self.rules
         self.exclude = [Rule(r) for r in exclude]
         self.equivalent = policy != "Exact"
 
@@ -147,6 +151,8 @@ class Rules:
         if excluded is not None and not any(excluded[1]):
             return None
         found = self._find(self.rules, kind, subresource, operation, equivalents)
+        if self.everything:
+            found = kind, [frozenset()]
         if found is None:
             return None
         names = frozenset() if any(not n for n in found[1]) else frozenset().union(*found[1])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from kcore import clock, errors
-from kcore.api import decoding, layout, validation
+from kcore.api import aside, decoding, layout, validation
 from kcore.api.codec import json
 from kcore.api.options import APPLY, Caller
 from kcore.api.patch import apply, invalid_result, json_patch, malformed, merge, strategic
@@ -14,6 +15,7 @@ from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Storage, Written
 from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from kcore.errors import CompareFailed
+from kcore.http.messages import Request
 from kcore.objects import Object
 
 _META_ORDER = (
@@ -29,6 +31,11 @@ class Patch:
     def __init__(self, served: Served, type: str, value: Any) -> None:
         self.type, self._served = type, served
         self._raw = layout.encode_json(value)
+
+    @property
+    def size(self) -> int:
+        """Bytes of JSON."""
+        return len(self._raw)
 
     def value(self) -> Any:
         """The decoded patch, fresh: applying may change it."""
@@ -48,8 +55,9 @@ class Patch:
         return result
 
 
-def decode(served: Served, body: bytes, type: str) -> Patch:
+def decode(served: Served, request: Request, type: str) -> Patch:
     """Raises UnsupportedMediaType for a type of patch that the kind does not take, BadRequest for a malformed one."""
+    body = request.body
     if len(body) > decoding.MAX_BODY:
         raise errors.ApiError(
             f"Request entity too large: limit is {decoding.MAX_BODY}", code=413, reason="RequestEntityTooLarge"
@@ -62,10 +70,8 @@ def decode(served: Served, body: bytes, type: str) -> Patch:
         except ValueError as error:
             raise malformed(str(error)) from None
     if type == APPLY:
-        from kcore.api.codec import yaml
-
         try:
-            return Patch(served, type, yaml.decode(body))
+            return Patch(served, type, decoding.decoded(request, type))
         except errors.BadRequest as error:
             raise errors.BadRequest(f"error decoding YAML: {error.message}") from None
     if type == STRATEGIC_PATCH:
@@ -95,7 +101,9 @@ async def patch(
                 return await _apply_new(storage, served, namespace, name, patch, caller)
             raise errors.not_found(served.kind.plural, name, served.kind.group)
         if patch.type == APPLY:
-            new = _applied(served, served.object(entry), patch, name, namespace, caller, subresource)
+            live = served.object(entry)
+            merge_in = partial(_applied, served, live, patch, name, namespace, caller, subresource)
+            new = await aside.run(patch.size, merge_in)
         else:
             new = result(served, patch.apply(served.copy(entry)), caller)
             immovable(new, served.object(entry))
@@ -222,6 +230,11 @@ async def _apply_new(
     storage: Storage, served: Served, namespace: str, name: str, patch: Patch, caller: Caller
 ) -> Written:
     """Applying what does not exist creates it; with a uid or resourceVersion it must exist."""
+    new = await aside.run(patch.size, partial(_created, served, namespace, name, patch, caller))
+    return await storage.create(served, namespace, new, caller, managed=False)
+
+
+def _created(served: Served, namespace: str, name: str, patch: Patch, caller: Caller) -> Object:
     applied = _configuration(served, patch, name, namespace, caller)
     if applied["metadata"].get("resourceVersion") or applied["metadata"].get("uid"):
         raise errors.not_found(served.kind.plural, name, served.kind.group)
@@ -235,4 +248,4 @@ async def _apply_new(
         time=clock.timestamp(),
         force=caller.force,
     )
-    return await storage.create(served, namespace, decoding.settled(served, new), caller, managed=False)
+    return decoding.settled(served, new)

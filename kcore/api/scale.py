@@ -50,7 +50,7 @@ class Scale:
             written = await self._write(served, info, caller, lambda _: body, managed=True)
         else:
             type = decoding.media_type(request)
-            patch = patching.decode(served, request.body, type)
+            patch = patching.decode(served, request, type)
             caller = options.caller(request, user, "patch", type)
             if type == options.APPLY:
                 written = await self._write(served, info, caller, lambda scale: _applied(scale, patch, caller))

@@ -8,6 +8,7 @@ from typing import Any
 from kcore.api import layout
 from kcore.api.cache import Cache, Entry
 from kcore.api.kinds import Kind, KindTable
+from kcore.api.peek import Peek
 from kcore.errors import BadRequest
 from kcore.objects import Object
 
@@ -100,7 +101,11 @@ class Served:
         def extract(entry: Entry) -> str:
             value = entry.forms.get(read)
             if value is None:
-                value = entry.forms[read] = read(self.object(entry))
+                if entry.forms or self.converts or not isinstance(read, Peek):
+                    value = read(self.object(entry))
+                else:
+                    value = read.encoded(entry.json)
+                entry.forms[read] = value
             return str(value)
 
         return extract

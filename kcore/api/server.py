@@ -19,7 +19,7 @@ import attrs
 import trio
 
 from kcore import errors
-from kcore.api import access, answers, bootstrap, health, routing
+from kcore.api import access, answers, aside, bootstrap, health, routing
 from kcore.api.admission import Admission
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.allocate import ServiceAllocator
@@ -196,6 +196,8 @@ class ApiServer:
         served = self.table.find(info.group, info.version, info.resource)
         if served is None:
             raise self.unknown_resource()
+        if len(request.body) > aside.LONG:
+            await aside.decode(request)
         if info.namespace and not served.kind.namespaced:
             info = attrs.evolve(info, namespace="")  # namespaces/x: RBAC sees it inside of x, the store does not
         if info.subresource:

@@ -136,7 +136,7 @@ class Verbs:
         prepare: Prepare | None = None,
     ) -> Response:
         type = decoding.media_type(request)
-        patch = patching.decode(served, request.body, type)
+        patch = patching.decode(served, request, type)
         form = self._form(request, served)
         caller = options.caller(request, user, "patch", type)
         with caller:

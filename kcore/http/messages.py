@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from urllib.parse import parse_qsl
 
 import attrs
@@ -28,6 +29,7 @@ class Request:
     local: str = ""  # the address that was dialled
     peer_certificate: bytes | None = None  # DER of a client certificate that the TLS layer verified
     peer_unverified: bytes | None = None  # DER of one that it could not verify: another authority's, or expired
+    decoded: Any = None  # what a body has been decoded to before it was asked for, or the error
     _params: dict[str, list[str]] | None = None
 
     @property

@@ -30,7 +30,7 @@ class ResourceQuota(Plugin):
     name = "ResourceQuota"
     looks_at = (RESOURCEQUOTAS,)
 
-    def __init__(self, context: Context):
+    def __init__(self, context: Context, config: object = None):
         super().__init__(context)
         self._locks: dict[str, trio.Lock] = {}  # by namespace: our own writes need not fight over a quota
 

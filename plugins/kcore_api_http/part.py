@@ -19,6 +19,7 @@ from kcore.http.listen import bound, listen
 from kcore.http.server import serve
 from kcore.pki import Pki
 from kcore.registry import Context
+from kcore_api_http.order import in_order
 
 if TYPE_CHECKING:
     from kcore.api.kinds import KindTable

@@ -37,6 +37,7 @@ _IDLE = 0.02  # seconds without a write after which the thread turns to upkeep
 _LOG_IDLE = 1 << 20  # bytes in the log that are worth a checkpoint: a log written anew is quicker than one that grows
 _LOG_MOST = 32 << 20  # ... that force one between two batches
 _NOTHING: outcome.Outcome[Any] = outcome.Value(None)
+_AT_ONCE = 2  # tasks woken in one round of the event loop: each has an answer to make, and others want to be heard too
 _PURGE = 512  # revisions to purge in one idle transaction
 
 
@@ -59,6 +60,7 @@ class Writer:
         self._token = trio.lowlevel.current_trio_token()
         self._waiting: deque[_Request] = deque()
         self._batch: list[_Request] = []  # in the thread's hands
+        self._waking: deque[_Request] = deque()
         self._draft: Draft | None = None
         self._stirred = trio.Event()
         self._stopped: str | None = None  # why no more writes are taken
@@ -147,19 +149,26 @@ class Writer:
             self._refuse(batch, why)
         self._form()
 
-    @staticmethod
-    def _wake(requests: Iterable[_Request]) -> None:
-        """Give every task its result."""
-        for request in requests:
+    def _wake(self, requests: Iterable[_Request]) -> None:
+        """Give every task its result: a few now, the others in the next rounds of the event loop."""
+        under_way = bool(self._waking)
+        self._waking.extend(requests)
+        if self._waking and not under_way:
+            self._wake_some()
+
+    def _wake_some(self) -> None:
+        for _ in range(min(_AT_ONCE, len(self._waking))):
+            request = self._waking.popleft()
             if request.task is not None:
                 trio.lowlevel.reschedule(request.task, request.result)
                 request.task = None
+        if self._waking:
+            self._token.run_sync_soon(self._wake_some)
 
-    @classmethod
-    def _refuse(cls, requests: Iterable[_Request], why: str) -> None:
+    def _refuse(self, requests: Iterable[_Request], why: str) -> None:
         for request in requests:
             request.result = outcome.Error(StoreError(why))
-        cls._wake(requests)
+        self._wake(requests)
 
     # --- in the writer thread --------------------------------------------------------------------------------------
 

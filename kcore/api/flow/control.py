@@ -21,7 +21,8 @@ from kcore.http.messages import HeaderList
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-TURN = 2  # requests that may start in one round of the event loop
+TURN = 1  # requests that may start in one round of the event loop
+FIRST = 1  # and of those that would be next anyway, because their flow has been quiet
 _WAIT_SECONDS = 15.0  # a quarter of a request's time, as upstream
 _ALL = frozenset("*")
 _RESOURCES = ((_ALL, _ALL, _ALL, True, _ALL),)
@@ -56,7 +57,7 @@ class FlowControl:
         self._headers: dict[str, HeaderList] = {}
         self.matcher = Matcher(())
         self._limited: list[Level] = []
-        self._started = 0  # in this round of the loop
+        self._started = self._first = 0  # in this round of the loop
         self._clock = 0.0  # virtual, of the turnstile
         self._waiting: dict[Ticket, None] = {}  # in the order of arrival
         self._wake = trio.Event()
@@ -116,11 +117,13 @@ class FlowControl:
         if level.spec.exempt:
             self._start(ticket)
             numbers.regular += 1
-        elif (
-            not level.waiting
-            and self._started < TURN
-            and (level.executing + width <= level.minimum or may_start(level, width, self._limited, self.total))
-        ):
+        elif self._started >= TURN or level.waiting:
+            if self._first < FIRST and level.has_credit(ticket) and self._may_start(level, width):
+                self._first += 1
+                self._start(ticket)
+                numbers.waited.observe(0.0)
+                numbers.seats.observe(width)
+        elif self._may_start(level, width):
             self._started += 1
             if self._started == TURN:
                 self._stir()
@@ -160,6 +163,9 @@ class FlowControl:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    def _may_start(self, level: Level, width: int) -> bool:
+        return level.executing + width <= level.minimum or may_start(level, width, self._limited, self.total)
+
     def leave(self, ticket: Ticket, watch: bool = False) -> None:
         """The answer has been made, or the request has been given up after it had started."""
         seconds = time.perf_counter() - ticket.started
@@ -190,7 +196,7 @@ class FlowControl:
                     with trio.move_on_at(oldest.arrived + _WAIT_SECONDS):
                         await self._wake.wait()
                 self._parked = False
-            self._started = 0
+            self._started = self._first = 0
             if self._waiting:
                 self._expire()
                 self._dispatch()

@@ -194,6 +194,19 @@ class Level:
         self._count += 1
         heappush(self._heap, (queue.start, self._count, queue))
 
+    def has_credit(self, ticket: Ticket) -> bool:
+        """Whether the request would be dispatched next if it were enqueued, and need not be: its flow has been quiet.
+        If so its queue is charged for it."""
+        if self.spec.queuing is None:
+            return False
+        queue = self._queue_for(ticket)
+        if queue.waiting or queue.executing or queue.start + queue.debt > self.clock:
+            return False
+        ticket.queue = queue
+        queue.start = self.clock + ticket.width * GUESS
+        queue.debt = 0.0
+        return True
+
     # --- dispatching --------------------------------------------------------------------------------------------
 
     def head(self) -> Ticket | None:

@@ -62,7 +62,10 @@ RULES = {
     "events.v1.Event": ("cluster", "event"),
     "admissionregistration.v1.ValidatingWebhookConfiguration": ("webhooks", "webhooks"),
     "admissionregistration.v1.MutatingWebhookConfiguration": ("webhooks", "webhooks"),
-    "admissionregistration.v1.ValidatingAdmissionPolicyBinding": ("webhooks", "policy_binding"),
+    "admissionregistration.v1.ValidatingAdmissionPolicy": ("policies", "policy"),
+    "admissionregistration.v1.ValidatingAdmissionPolicyBinding": ("policies", "policy_binding"),
+    "admissionregistration.v1.MutatingAdmissionPolicy": ("policies", "mutating_policy"),
+    "admissionregistration.v1.MutatingAdmissionPolicyBinding": ("policies", "mutating_binding"),
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition": (
         "definitions",
         "definition",

@@ -1,4 +1,4 @@
-"""The rules of webhook configurations and of bindings of admission policies."""
+"""The rules of webhook configurations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kcore_kinds.validation.common import Object, one_of, problems
 OPERATIONS = ["*", "CONNECT", "CREATE", "DELETE", "UPDATE"]
 SIDE_EFFECTS = ["None", "NoneOnDryRun"]
 VERSIONS = ["v1", "v1beta1"]
-ACTIONS = ["Audit", "Deny", "Warn"]
+ACTIONS = ["Audit", "Deny", "Warn"]  # of a policy's binding
 _ONE_TARGET = "exactly one of url or service is required"
 
 
@@ -22,6 +22,9 @@ def webhooks(obj: Object, old: Object | None) -> Iterator[Cause]:
     for i, hook in enumerate(obj.get("webhooks") or ()):
         path, name = f"webhooks[{i}]", hook.get("name", "")
         yield from _hook(path, hook)
+        if not _same_conditions(obj, old):
+            yield from _conditions(f"{path}.matchConditions", hook.get("matchConditions"))
+        yield from _versions(f"{path}.admissionReviewVersions", hook.get("admissionReviewVersions") or [])
         if name in seen:
             yield fields.duplicate(f"{path}.name", name)
         seen.add(name)
@@ -36,8 +39,8 @@ def _hook(path: str, hook: Object) -> Iterator[Cause]:
         if len(name.split(".")) < 3:
             why = "should be a domain with at least three segments separated by dots"
             yield fields.invalid(f"{path}.name", name, why)
-    for i, rule in enumerate(hook.get("rules") or ()):
-        yield from _rule(f"{path}.rules[{i}]", rule)
+    for i, each in enumerate(hook.get("rules") or ()):
+        yield from rule(f"{path}.rules[{i}]", each)
     yield from one_of(f"{path}.failurePolicy", hook.get("failurePolicy"), ["Fail", "Ignore"])
     yield from one_of(f"{path}.matchPolicy", hook.get("matchPolicy"), ["Equivalent", "Exact"])
     effects = hook.get("sideEffects")
@@ -50,12 +53,30 @@ def _hook(path: str, hook: Object) -> Iterator[Cause]:
         yield fields.invalid(f"{path}.timeoutSeconds", seconds, why)
     for name in ("namespaceSelector", "objectSelector"):
         yield from common.label_selector(f"{path}.{name}", hook.get(name))
+    yield from one_of(f"{path}.reinvocationPolicy", hook.get("reinvocationPolicy"), ["IfNeeded", "Never"])
     yield from _client(f"{path}.clientConfig", hook.get("clientConfig") or {})
-    yield from _versions(f"{path}.admissionReviewVersions", hook.get("admissionReviewVersions") or [])
 
 
-def _rule(path: str, rule: Object) -> Iterator[Cause]:
-    operations = rule.get("operations") or []
+def _same_conditions(obj: Object, old: Object | None) -> bool:
+    """Whether an update leaves all match conditions as they were: then they are not compiled again."""
+    now, was = obj.get("webhooks") or [], (old or {}).get("webhooks") or []
+    return (
+        old is not None
+        and len(now) == len(was)
+        and all(a.get("matchConditions") == b.get("matchConditions") for a, b in zip(now, was, strict=True))
+    )
+
+
+def _conditions(path: str, given: list[Object] | None) -> Iterator[Cause]:
+    if given:
+        from kcore_kinds.validation.policies import match_conditions
+
+        yield from match_conditions(path, given)
+
+
+def rule(path: str, given: Object) -> Iterator[Cause]:
+    """RuleWithOperations."""
+    operations = given.get("operations") or []
     if not operations:
         yield fields.required(f"{path}.operations")
     if len(operations) > 1 and "*" in operations:
@@ -63,10 +84,47 @@ def _rule(path: str, rule: Object) -> Iterator[Cause]:
         yield fields.invalid(f"{path}.operations", operations, why)
     for i, operation in enumerate(operations):
         yield from one_of(f"{path}.operations[{i}]", operation, OPERATIONS)
-    for name in ("apiGroups", "apiVersions", "resources"):
-        if not rule.get(name):
+    for name, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
+        words = given.get(name) or []
+        if not words:
             yield fields.required(f"{path}.{name}")
-    yield from one_of(f"{path}.scope", rule.get("scope"), ["*", "Cluster", "Namespaced"])
+        if len(words) > 1 and "*" in words:
+            yield fields.invalid(f"{path}.{name}", words, f"if '*' is present, must not specify other {what}")
+    for i, version in enumerate(given.get("apiVersions") or ()):
+        if not version:
+            yield fields.required(f"{path}.apiVersions[{i}]")
+    yield from _resources(f"{path}.resources", given.get("resources") or [])
+    yield from one_of(f"{path}.scope", given.get("scope"), ["*", "Cluster", "Namespaced"])
+
+
+def _resources(path: str, resources: list[str]) -> Iterator[Cause]:
+    if not resources:
+        yield fields.required(path)
+    all_of: set[str] = set()  # x/*
+    of_all: set[str] = set()  # */x
+    plain = False
+    for i, given in enumerate(resources):
+        if not given:
+            yield fields.required(f"{path}[{i}]")
+            continue
+        resource, slash, sub = given.partition("/")
+        if not slash:
+            plain = given != "*"
+            continue
+        if resource in all_of:
+            why = f"if '{resource}/*' is present, must not specify {given}"
+            yield fields.invalid(f"{path}[{i}]", given, why)
+        if sub in of_all:
+            yield fields.invalid(f"{path}[{i}]", given, f"if '*/{sub}' is present, must not specify {given}")
+        if sub == "*":
+            all_of.add(resource)
+        if resource == "*":
+            of_all.add(sub)
+    if len(resources) > 1 and "*/*" in resources:
+        yield fields.invalid(path, resources, "if '*/*' is present, must not specify other resources")
+    if "*" in resources and plain:
+        why = "if '*' is present, must not specify other resources without subresources"
+        yield fields.invalid(path, resources, why)
 
 
 def _client(path: str, client: Object) -> Iterator[Cause]:
@@ -88,22 +146,3 @@ def _versions(path: str, given: list[Any]) -> Iterator[Cause]:
         yield fields.required(path, f"must specify one of {', '.join(VERSIONS)}")
     elif not set(given) & set(VERSIONS):
         yield fields.invalid(path, given, f"must include at least one of {', '.join(VERSIONS)}")
-
-
-def policy_binding(obj: Object, old: Object | None) -> Iterator[Cause]:
-    spec = obj.get("spec") or {}
-    if not spec.get("policyName"):
-        yield fields.required("spec.policyName")
-    else:
-        yield from problems("spec.policyName", spec["policyName"], names.dns_subdomain(spec["policyName"]))
-    actions = spec.get("validationActions") or []
-    if not actions:
-        yield fields.required("spec.validationActions")
-    for i, action in enumerate(actions):
-        yield from one_of(f"spec.validationActions[{i}]", action, ACTIONS)
-    if {"Deny", "Warn"} <= set(actions):
-        why = (
-            "must not contain both Deny and Warn (repeating the same validation failure information in the API "
-            "response and headers serves no purpose)"
-        )
-        yield fields.invalid("spec.validationActions", actions, why)

@@ -1,0 +1,51 @@
+"""Long work beside the event loop: megabytes of YAML or protobuf, or of an applied configuration.
+
+A worker thread shares the interpreter with the loop, so nothing gets quicker; but others are served meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import trio
+
+from kcore import errors
+from kcore.api import decoding
+from kcore.api.negotiate import PROTOBUF, YAML
+from kcore.api.options import APPLY
+from kcore.http.messages import Request
+
+LONG = 64 * 1024  # bytes: what is shorter is done before a thread would have begun
+_AT_ONCE = 2  # more would only make each wait for the others
+
+T = TypeVar("T")
+_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("kcore.api.aside")
+
+
+async def run(size: int, work: Callable[[], T]) -> T:
+    """What `work` returns or raises; `size` says how long it takes. It must change nothing that others see."""
+    if size < LONG:
+        return work()
+    try:
+        limiter = _limiter.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_AT_ONCE)
+        _limiter.set(limiter)
+    return await trio.to_thread.run_sync(work, limiter=limiter)
+
+
+async def decode(request: Request) -> None:
+    """Decode a long body of a slow format now, so that `decoding` finds it done."""
+    if len(request.body) < LONG:
+        return
+    type = decoding.media_type(request)
+    if type in (YAML, PROTOBUF, APPLY) and len(request.body) <= decoding.MAX_BODY:
+        request.decoded = await run(len(request.body), lambda: _decoded(request.body, type))
+
+
+def _decoded(body: bytes, type: str) -> Any:
+    try:
+        return decoding.slow(body, type)
+    except errors.BadRequest as error:
+        return error
