@@ -113,6 +113,7 @@ def check(options: ListOptions, *, watch: bool) -> None:
 async def page(feed: Feed, served: Served, namespace: str, options: ListOptions) -> Page:
     """The objects asked for. Raises BadRequest, Gone, Timeout (a resourceVersion of the future)."""
     selection = Selection.parse(served, namespace, options.label_selector, options.field_selector)
+    await selection.prepare()
     if options.continue_token:
         if options.resource_version not in ("", "0"):
             raise errors.BadRequest("specifying resource version is not allowed when using continue")
