@@ -78,6 +78,11 @@ class Entry:
         return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
 
     @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
+
+    @property
     def labels(self) -> dict[str, str]:
         if self._labels is None:
             # there are labels in the metadata alone, or none at all: most kinds need no decoding here
@@ -244,6 +249,17 @@ class Cache:
         self._by_label = None
         self._by_field.clear()
         self.since = self.changed = revision
+
+    def renew(self) -> None:
+        """The declaration has changed: what was made of the objects under the old one is made anew."""
+        for entry in self.entries.values():
+            entry.forms.clear()
+        for change in self.ring:
+            change.entry.forms.clear()
+            change.forms.clear()
+        self._by_field.clear()
+        watched = {field for field, _ in self._watchers}
+        self._extractors = {field: read for field, read in self._extractors.items() if field in watched}
 
     def end(self) -> None:
         """No change will come any more: all watches are over."""
