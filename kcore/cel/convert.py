@@ -41,7 +41,17 @@ def converter(type_: Type) -> Converter | None:
         inner = converter(type_.params[1])
         assert inner is not None
         return lambda value: {k: inner(v) for k, v in value.items()} if isinstance(value, dict) else value
+    if type_.kind == "optional":
+        held = converter(type_.params[0])
+        assert held is not None
+        return lambda value: _held(value, held)
     return _SCALARS[type_.kind]
+
+
+def _held(value: Any, convert: Converter) -> Any:
+    if isinstance(value, Optional) and value.present:
+        return Optional(True, convert(value.value))
+    return value
 
 
 def _timestamp(value: Any) -> Any:

@@ -41,7 +41,7 @@ class Type:
         """True if a JSON value of this type must be converted as a whole when it is read (objects never are)."""
         if self._convertible is None:
             self._convertible = self.kind in ("timestamp", "duration", "bytes", "double", "uint") or (
-                self.kind in ("list", "map") and self.params[-1].convertible
+                self.kind in ("list", "map", "optional") and self.params[-1].convertible
             )
         return self._convertible
 

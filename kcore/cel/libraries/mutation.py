@@ -63,11 +63,11 @@ def mismatches(value: Any, path: str = OBJECT) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON: constructed objects as dicts. TypeError for what JSON has no form for."""
+    """A result as JSON: constructed objects as dicts. ValueError for what JSON has no form for."""
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"map key {key!r} is not string")
+                raise ValueError(f"map key {key!r} is not string")  # noqa: TRY004 - the text is for a user
         return {key: plain(member) for key, member in value.items()}
     if isinstance(value, list):
         return [plain(member) for member in value]
