@@ -59,8 +59,7 @@ class Environment:
     def compile(self, expression: str, *, result: Iterable[Type] | None = None) -> Program:
         """The program. CompileError if it is none, or if its type is none of ``result`` (a dyn is let through)."""
         before = sys.getrecursionlimit()
-        if len(expression) > 500:
-            sys.setrecursionlimit(max(before, _DEEP))
+        sys.setrecursionlimit(max(before, _DEEP))
         try:
             root = parse(expression)
             checker = Checker(expression, self)

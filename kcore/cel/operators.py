@@ -126,7 +126,7 @@ def equality(node: Call, left: Code, right: Code, wanted: bool) -> Code:
 def _bound(node: Node) -> int | None:
     """What comparing with this node costs at most, if its size is known now."""
     if isinstance(node, Literal):
-        return max(1, standard.half_open(standard.size(node.value)))
+        return standard.half_open(standard.size(node.value))
     return 1 if node.type.kind in ("bool", "int", "uint", "double", "null", "timestamp", "duration") else None
 
 
