@@ -67,16 +67,26 @@ class Entry:
         """The served bytes from the metadata on, see `kcore.api.layout`."""
         return self._tail or layout.tail(self.value, self.revision)
 
-    def pieces(self) -> tuple[bytes | memoryview, ...]:
-        """The tail without copying it: for long lists."""
-        return (self._tail,) if self._tail else layout.tail_pieces(self.value, self.revision)
+    @property
+    def json(self) -> bytes:
+        """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
+        return self.value or b"{" + self._tail
+
+    def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """The tail with something before it, for long lists: the value is not copied."""
+        return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
+
+    @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
 
     @property
     def labels(self) -> dict[str, str]:
         if self._labels is None:
             # there are labels in the metadata alone, or none at all: most kinds need no decoding here
             if b'"labels":{' in (self._tail or self.value):
-                self._labels = _decode_labels(b"{" + self.tail).metadata.labels or _NO_LABELS
+                self._labels = _decode_labels(self.json).metadata.labels or _NO_LABELS
             else:
                 self._labels = _NO_LABELS
         return self._labels
@@ -238,6 +248,17 @@ class Cache:
         self._by_label = None
         self._by_field.clear()
         self.since = self.changed = revision
+
+    def renew(self) -> None:
+        """The declaration has changed: what was made of the objects under the old one is made anew."""
+        for entry in self.entries.values():
+            entry.forms.clear()
+        for change in self.ring:
+            change.entry.forms.clear()
+            change.forms.clear()
+        self._by_field.clear()
+        watched = {field for field, _ in self._watchers}
+        self._extractors = {field: read for field, read in self._extractors.items() if field in watched}
 
     def end(self) -> None:
         """No change will come any more: all watches are over."""

@@ -222,6 +222,7 @@ def _applied(
         time=clock.timestamp(),
         force=caller.force,
         subresource=subresource,
+        reset=served.kind.strategy.managed_reset(subresource),
     )
     return decoding.settled(served, result)
 
@@ -247,5 +248,6 @@ def _created(served: Served, namespace: str, name: str, patch: Patch, caller: Ca
         api_version=kind.api_version,
         time=clock.timestamp(),
         force=caller.force,
+        reset=kind.strategy.managed_reset(""),
     )
     return decoding.settled(served, new)

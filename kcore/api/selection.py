@@ -28,6 +28,7 @@ class Selection:
     labels: Selector = EVERYTHING
     fields: tuple[_FieldTest, ...] = ()
     everything: bool = False  # nothing is left out, not even by namespace
+    indexed: bool = True  # fields can be read at any time: nothing has to be converted by a webhook before
 
     @staticmethod
     def parse(served: Served, namespace: str, label_selector: str = "", field_selector: str = "") -> Selection:
@@ -41,7 +42,7 @@ class Selection:
             for field, op, value in selectors.parse_fields(field_selector):
                 tests.append((field, served.extractor(field), op == "=", value))
         everything = not namespace and not tests and labels.everything
-        return Selection(served.cache, namespace, labels, tuple(tests), everything)
+        return Selection(served.cache, namespace, labels, tuple(tests), everything, not served.remote)
 
     @property
     def narrows(self) -> bool:
@@ -70,7 +71,8 @@ class Selection:
                 if not self.namespace:
                     return [e for path in cache.paths(value) if self.matches(e := cache.entries[path])]
                 continue
-            return [e for e in cache.with_field(field, value, extract) if self.matches(e)]
+            if self.indexed:
+                return [e for e in cache.with_field(field, value, extract) if self.matches(e)]
         for requirement in self.labels.requirements:
             if requirement.op == "in" and len(requirement.values) == 1:
                 (value,) = requirement.values
@@ -79,6 +81,11 @@ class Selection:
         if self.narrows:
             return [e for path in cache.paths(self.namespace) if self.matches(e := entries[path])]
         return [entries[path] for path in cache.paths(self.namespace)]
+
+    def candidates(self) -> list[Entry]:
+        """The current entries that may match, as far as that can be told without reading their fields."""
+        entries = self.cache.entries
+        return [entries[path] for path in self.cache.paths(self.namespace)]
 
     def _named(self, name: str) -> list[Entry]:
         cache = self.cache
@@ -91,7 +98,7 @@ class Selection:
         for field, extract, equal, value in self.fields:
             if equal and field in ("metadata.name", "metadata.namespace"):
                 return self.cache.watch(field, value)
-            if equal:
+            if equal and self.indexed:
                 return self.cache.watch(field, value, extract)
         if self.namespace:
             return self.cache.watch("metadata.namespace", self.namespace)

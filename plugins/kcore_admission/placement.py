@@ -193,7 +193,9 @@ class LimitPodHardAntiAffinityTopology(Plugin):
         for term in _hard_terms(request.obj["spec"]):
             key = term.get("topologyKey", "")
             if key != HOSTNAME:
-                why = f"affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {HOSTNAME} "
+                why = (
+                    f"affinity.PodAntiAffinity.RequiredDuringScheduling has TopologyKey {key} but only key {HOSTNAME} "
+                )
                 raise forbidden(request, f"{why}is allowed")
 
 
@@ -233,5 +235,3 @@ class PodTopologyLabels(Plugin):
 
 def is_create_binding(request: AdmissionRequest) -> bool:
     return request.kind.resource == "pods" and request.subresource == "binding"
-
-

@@ -1,20 +1,23 @@
 """PodSecurity: pods keep to the Pod Security Standard that their namespace's labels name.
 
-https://kubernetes.io/docs/concepts/security/pod-security-standards/
-
-A check looks at a pod's spec and returns ``(reason, detail)``, or None when the pod is fine.
+https://kubernetes.io/docs/concepts/security/pod-security-admission/
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
+from kcore import errors
 from kcore.api.admission import AdmissionRequest
 from kcore.objects import Object
-from kcore.objects.resources import NAMESPACES
+from kcore.objects.resources import NAMESPACES, PODS
+from kcore.registry import Context
 from kcore_admission.base import Plugin, forbidden
+from kcore_admission.config import PodSecurityConfig
+from kcore_admission.standards import LEVELS, Policy, violations
 
 LABEL = "pod-security.kubernetes.io/"
+MODES = ("enforce", "audit", "warn")
 # Where the pod's spec stands in kinds that have a template.
 TEMPLATES = {
     "replicationcontrollers": ("spec", "template"),
@@ -26,266 +29,125 @@ TEMPLATES = {
     "jobs.batch": ("spec", "template"),
     "cronjobs.batch": ("spec", "jobTemplate", "spec", "template"),
 }
-DEFAULT_CAPABILITIES = frozenset(
-    [
-        "AUDIT_WRITE",
-        "CHOWN",
-        "DAC_OVERRIDE",
-        "FOWNER",
-        "FSETID",
-        "KILL",
-        "MKNOD",
-        "NET_BIND_SERVICE",
-        "SETFCAP",
-        "SETGID",
-        "SETPCAP",
-        "SETUID",
-        "SYS_CHROOT",
-    ]
-)
-SAFE_SYSCTLS = frozenset(
-    [
-        "kernel.shm_rmid_forced",
-        "net.ipv4.ip_local_port_range",
-        "net.ipv4.ip_unprivileged_port_start",
-        "net.ipv4.tcp_syncookies",
-        "net.ipv4.ping_group_range",
-        "net.ipv4.ip_local_reserved_ports",
-        "net.ipv4.tcp_keepalive_time",
-        "net.ipv4.tcp_fin_timeout",
-        "net.ipv4.tcp_keepalive_intvl",
-        "net.ipv4.tcp_keepalive_probes",
-    ]
-)
-SAFE_VOLUMES = frozenset(
-    [
-        "configMap",
-        "csi",
-        "downwardAPI",
-        "emptyDir",
-        "ephemeral",
-        "persistentVolumeClaim",
-        "projected",
-        "secret",
-        "image",
-    ]
-)
-SAFE_SECCOMP = ("RuntimeDefault", "Localhost")
-
-Finding = tuple[str, str]
-Check = Callable[[Object], Finding | None]
+MAX_PODS = 3000  # how many pods of a namespace are looked at when its level changes
 
 
 class PodSecurity(Plugin):
     name = "PodSecurity"
     looks_at = (NAMESPACES,)
 
+    def __init__(self, context: Context, config: PodSecurityConfig | None = None):
+        super().__init__(context)
+        self._config = config if isinstance(config, PodSecurityConfig) else PodSecurityConfig()
+        defaults = self._config.defaults
+        self._defaults = {
+            mode: Policy.parse(getattr(defaults, mode), getattr(defaults, f"{mode}_version")) for mode in MODES
+        }
+        self._quiet = all(policy.level == "privileged" for policy in self._defaults.values())
+
     def handles(self, request: AdmissionRequest) -> bool:
-        if request.operation not in ("CREATE", "UPDATE") or request.subresource not in ("", "ephemeralcontainers"):
+        if request.operation not in ("CREATE", "UPDATE"):
             return False
-        return request.kind.resource == "pods" or request.kind.resource in TEMPLATES
+        resource = request.kind.resource
+        if resource == "namespaces":
+            return not request.subresource and request.operation == "UPDATE"
+        if resource == "pods":
+            return request.subresource in ("", "ephemeralcontainers")
+        return resource in TEMPLATES and not request.subresource
 
     async def validate(self, request: AdmissionRequest) -> None:
-        namespace = await self.seen["namespaces"].get(request.namespace)
-        labels = (namespace or {}).get("metadata", {}).get("labels") or {}
-        if not any(name.startswith(LABEL) for name in labels):
+        if request.kind.resource == "namespaces":
+            await self._namespace(request)
             return
-        spec = self._spec(request, request.obj)
-        if spec is None or spec == self._spec(request, request.old):
+        found = await self.seen["namespaces"].get(request.namespace)
+        labels = (found or {}).get("metadata", {}).get("labels") or {}
+        if self._quiet and not any(name.startswith(LABEL) for name in labels):
             return
+        pod = _pod(request, request.obj)
+        if pod is None or self._exempt(request, pod) or _same(request, pod):
+            return
+        policies = {mode: self._policy(labels, mode) for mode in MODES}
         if request.kind.resource == "pods":
-            found = _violations(spec, labels, "enforce")
-            if found:
-                raise forbidden(request, f"violates PodSecurity {found}")
-        found = _violations(spec, labels, "warn")
-        if found:
-            request.warnings.append(f"would violate PodSecurity {found}")
+            _annotate(request, "enforce-policy", str(policies["enforce"]))
+            problems = violations(pod, policies["enforce"])
+            if problems:
+                raise forbidden(request, f'violates PodSecurity "{policies["enforce"]}": {problems}')
+        problems = violations(pod, policies["audit"])
+        if problems:
+            _annotate(request, "audit-violations", f'would violate PodSecurity "{policies["audit"]}": {problems}')
+        problems = violations(pod, policies["warn"])
+        if problems:
+            request.warn(f'would violate PodSecurity "{policies["warn"]}": {problems}')
 
-    @staticmethod
-    def _spec(request: AdmissionRequest, obj: Object | None) -> Object | None:
-        for member in TEMPLATES.get(request.kind.resource, ()):
-            obj = (obj or {}).get(member)
-        spec: Object | None = (obj or {}).get("spec")
-        return spec
+    def _policy(self, labels: dict[str, str], mode: str) -> Policy:
+        """The labels' say, else the config's."""
+        default = self._defaults[mode]
+        level = labels.get(LABEL + mode)
+        version = labels.get(f"{LABEL}{mode}-version")
+        if level is None and version is None:
+            return default
+        if level is not None and level not in LEVELS:
+            return Policy.parse("restricted", "latest")  # a label that cannot be read is no loophole
+        return Policy.parse(level or default.level, version or ("latest" if level else default.version))
 
+    def _exempt(self, request: AdmissionRequest, pod: Object) -> bool:
+        exempt = self._config.exemptions
+        for what, value, names in (
+            ("namespace", request.namespace, exempt.namespaces),
+            ("user", request.user.name, exempt.usernames),
+            ("runtimeClass", (pod.get("spec") or {}).get("runtimeClassName") or "", exempt.runtime_classes),
+        ):
+            if value and value in names:
+                _annotate(request, "exempt", what)
+                return True
+        return False
 
-def _violations(spec: Object, labels: dict[str, str], mode: str) -> str:
-    """``"restricted:latest": this (that), ...``; "" for none."""
-    level = labels.get(LABEL + mode, "privileged")
-    found = [check(spec) for check in CHECKS.get(level, ())]
-    text = ", ".join(f"{f[0]} ({f[1]})" if f[1] else f[0] for f in found if f)
-    return f'"{level}:{labels.get(f"{LABEL}{mode}-version", "latest")}": {text}' if text else ""
-
-
-def _containers(spec: Object) -> Iterator[tuple[str, Object]]:
-    """(name, security context) of every container."""
-    for sort in ("initContainers", "containers", "ephemeralContainers"):
-        for container in spec.get(sort) or ():
-            yield container.get("name", ""), container.get("securityContext") or {}
-
-
-def _listed(word: str, names: Iterable[str]) -> str:
-    """``container "a"``, ``containers "a", "b"``."""
-    quoted = [f'"{n}"' for n in names]
-    return f"{word}{'s' if len(quoted) > 1 else ''} {', '.join(quoted)}"
-
-
-def _privilege_escalation(spec: Object) -> Finding | None:
-    bad = [name for name, context in _containers(spec) if context.get("allowPrivilegeEscalation") is not False]
-    why = "must set securityContext.allowPrivilegeEscalation=false"
-    return ("allowPrivilegeEscalation != false", f"{_listed('container', bad)} {why}") if bad else None
-
-
-def _added(spec: Object, allowed: frozenset[str]) -> str:
-    bad: list[str] = []
-    capabilities: set[str] = set()
-    for name, context in _containers(spec):
-        extra = {c for c in (context.get("capabilities") or {}).get("add") or () if c not in allowed}
-        if extra:
-            bad.append(name)
-            capabilities |= extra
-    if not bad:
-        return ""
-    quoted = ", ".join(f'"{c}"' for c in sorted(capabilities))
-    return f"{_listed('container', bad)} must not include {quoted} in securityContext.capabilities.add"
-
-
-def _default_capabilities(spec: Object) -> Finding | None:
-    found = _added(spec, DEFAULT_CAPABILITIES)
-    return ("non-default capabilities", found) if found else None
+    async def _namespace(self, request: AdmissionRequest) -> None:
+        """A stricter level is no trouble for pods that run already, but their owners are told."""
+        new = ((request.obj or {}).get("metadata") or {}).get("labels") or {}
+        old = ((request.old or {}).get("metadata") or {}).get("labels") or {}
+        policy, before = self._policy(new, "enforce"), self._policy(old, "enforce")
+        if policy == before or policy.level == "privileged" or request.name in self._config.exemptions.namespaces:
+            return
+        if LEVELS.index(policy.level) < LEVELS.index(before.level) and policy.version == before.version:
+            return
+        by_problem: dict[str, list[str]] = {}
+        try:
+            pods = (await self.context.client().list(PODS, request.name, limit=MAX_PODS)).items
+        except errors.ApiError:
+            return
+        for pod in pods:
+            problems = violations(pod, policy, names=False)
+            if problems:
+                by_problem.setdefault(problems, []).append(pod["metadata"]["name"])
+        if by_problem:
+            request.warn(
+                f'existing pods in namespace "{request.name}" violate the new PodSecurity enforce level "{policy}"'
+            )
+            request.warnings += sorted(f"{_some(names)}: {problems}" for problems, names in by_problem.items())
 
 
-def _dropped_capabilities(spec: Object) -> Finding | None:
-    keep = [n for n, c in _containers(spec) if "ALL" not in ((c.get("capabilities") or {}).get("drop") or ())]
-    dropped = f'{_listed("container", keep)} must set securityContext.capabilities.drop=["ALL"]' if keep else ""
-    added = _added(spec, frozenset({"NET_BIND_SERVICE"}))
-    details = "; ".join(d for d in (dropped, added) if d)
-    return ("unrestricted capabilities", details) if details else None
+def _some(names: list[str]) -> str:
+    """``web`` or ``web (and 2 other pods)``."""
+    first, others = sorted(names)[0], len(names) - 1
+    return first if not others else f"{first} (and {others} other pod{'s' if others > 1 else ''})"
 
 
-def _host_namespaces(spec: Object) -> Finding | None:
-    bad = [f"{name}=true" for name in ("hostNetwork", "hostPID", "hostIPC") if spec.get(name)]
-    return ("host namespaces", ", ".join(bad)) if bad else None
+def _pod(request: AdmissionRequest, obj: Object | None) -> Object | None:
+    """The pod, or the template of one: what has metadata and spec."""
+    for member in TEMPLATES.get(request.kind.resource, ()):
+        obj = (obj or {}).get(member)
+    return obj if obj and obj.get("spec") else None
 
 
-def _host_paths(spec: Object) -> Finding | None:
-    bad = [v.get("name", "") for v in spec.get("volumes") or () if v.get("hostPath") is not None]
-    return ("hostPath volumes", _listed("volume", bad)) if bad else None
+def _same(request: AdmissionRequest, pod: Object) -> bool:
+    old = _pod(request, request.old)
+    return old is not None and old.get("spec") == pod.get("spec") and _notes(old) == _notes(pod)
 
 
-def _host_ports(spec: Object) -> Finding | None:
-    bad: list[str] = []
-    ports: list[int] = []
-    for sort in ("initContainers", "containers"):
-        for container in spec.get(sort) or ():
-            taken = [p["hostPort"] for p in container.get("ports") or () if p.get("hostPort")]
-            if taken:
-                bad.append(container.get("name", ""))
-                ports += taken
-    if not bad:
-        return None
-    use = "use" if len(bad) > 1 else "uses"
-    plural = "hostPorts" if len(ports) > 1 else "hostPort"
-    return "hostPort", f"{_listed('container', bad)} {use} {plural} {', '.join(map(str, sorted(ports)))}"
+def _notes(pod: Object) -> Any:
+    return (pod.get("metadata") or {}).get("annotations") or {}
 
 
-def _privileged(spec: Object) -> Finding | None:
-    bad = [name for name, context in _containers(spec) if context.get("privileged")]
-    return ("privileged", f"{_listed('container', bad)} must not set securityContext.privileged=true") if bad else None
-
-
-def _proc_mount(spec: Object) -> Finding | None:
-    bad = [name for name, context in _containers(spec) if context.get("procMount") not in (None, "", "Default")]
-    why = 'must not set securityContext.procMount to "Unmasked"'
-    return ("procMount", f"{_listed('container', bad)} {why}") if bad else None
-
-
-def _volume_types(spec: Object) -> Finding | None:
-    bad, types = [], set()
-    for volume in spec.get("volumes") or ():
-        extra = [t for t in volume if t != "name" and t not in SAFE_VOLUMES]
-        if extra:
-            bad.append(volume.get("name", ""))
-            types |= set(extra)
-    if not bad:
-        return None
-    quoted = ", ".join(f'"{t}"' for t in sorted(types))
-    use, plural = ("use", "types") if len(bad) > 1 else ("uses", "type")
-    return "restricted volume types", f"{_listed('volume', bad)} {use} restricted volume {plural} {quoted}"
-
-
-def _non_root(spec: Object) -> Finding | None:
-    of_pod = (spec.get("securityContext") or {}).get("runAsNonRoot")
-    details = ["pod must not set securityContext.runAsNonRoot=false"] if of_pod is False else []
-    explicit = [name for name, c in _containers(spec) if c.get("runAsNonRoot") is False]
-    if explicit:
-        details.append(f"{_listed('container', explicit)} must not set securityContext.runAsNonRoot=false")
-    silent = [name for name, c in _containers(spec) if c.get("runAsNonRoot") is None]
-    if not details and silent and not of_pod:
-        details.append(f"pod or {_listed('container', silent)} must set securityContext.runAsNonRoot=true")
-    return ("runAsNonRoot != true", "; ".join(details)) if details else None
-
-
-def _root_user(spec: Object) -> Finding | None:
-    bad = [name for name, context in _containers(spec) if context.get("runAsUser") == 0]
-    who = ["pod"] if (spec.get("securityContext") or {}).get("runAsUser") == 0 else []
-    if bad:
-        who.append(_listed("container", bad))
-    return ("runAsUser=0", f"{' and '.join(who)} must not set runAsUser=0") if who else None
-
-
-def _seccomp_type(context: Object) -> str | None:
-    found: str | None = (context.get("seccompProfile") or {}).get("type")
-    return found
-
-
-def _no_unconfined(spec: Object) -> Finding | None:
-    who = ["pod"] if _seccomp_type(spec.get("securityContext") or {}) == "Unconfined" else []
-    bad = [name for name, context in _containers(spec) if _seccomp_type(context) == "Unconfined"]
-    if bad:
-        who.append(_listed("container", bad))
-    why = 'must not set securityContext.seccompProfile.type to "Unconfined"'
-    return ("seccompProfile", f"{' and '.join(who)} {why}") if who else None
-
-
-def _seccomp(spec: Object) -> Finding | None:
-    unconfined = _no_unconfined(spec)
-    if unconfined:
-        return unconfined
-    if _seccomp_type(spec.get("securityContext") or {}) in SAFE_SECCOMP:
-        return None
-    silent = [name for name, context in _containers(spec) if _seccomp_type(context) not in SAFE_SECCOMP]
-    why = 'must set securityContext.seccompProfile.type to "RuntimeDefault" or "Localhost"'
-    return ("seccompProfile", f"pod or {_listed('container', silent)} {why}") if silent else None
-
-
-def _sysctls(spec: Object) -> Finding | None:
-    given = (spec.get("securityContext") or {}).get("sysctls") or ()
-    bad = sorted(s.get("name", "") for s in given if s.get("name") not in SAFE_SYSCTLS)
-    return ("forbidden sysctls", ", ".join(bad)) if bad else None
-
-
-_BASELINE: dict[str, Check] = {
-    "capabilities": _default_capabilities,
-    "hostNamespaces": _host_namespaces,
-    "hostPathVolumes": _host_paths,
-    "hostPorts": _host_ports,
-    "privileged": _privileged,
-    "procMount": _proc_mount,
-    "seccompProfile": _no_unconfined,
-    "sysctls": _sysctls,
-}
-# A restricted check takes the place of the baseline's that it includes; all are reported in order of their names.
-_RESTRICTED: dict[str, Check] = {
-    **{name: check for name, check in _BASELINE.items() if name != "hostPathVolumes"},
-    "allowPrivilegeEscalation": _privilege_escalation,
-    "capabilities": _dropped_capabilities,
-    "restrictedVolumes": _volume_types,
-    "runAsNonRoot": _non_root,
-    "runAsUser": _root_user,
-    "seccompProfile": _seccomp,
-}
-CHECKS: dict[str, tuple[Check, ...]] = {
-    "baseline": tuple(_BASELINE[name] for name in sorted(_BASELINE)),
-    "restricted": tuple(_RESTRICTED[name] for name in sorted(_RESTRICTED)),
-}
+def _annotate(request: AdmissionRequest, key: str, value: str) -> None:
+    request.annotate(LABEL + key, value)

@@ -10,43 +10,9 @@ import attrs
 
 from kcore.hookspecs import hookimpl
 from kcore.registry import Context, Provider
+from kcore_api_http.order import ADMISSION, AUTHENTICATION
 
-__all__ = ["Config", "kcore_api"]
-
-
-# Upstream's order of admission plugins. Those that it does not know run after them, in the order of the config, and
-# before those that see what all others have made of an object.
-_FIRST = (
-    "NamespaceLifecycle", "LimitPodHardAntiAffinityTopology", "LimitRanger", "ServiceAccount", "NodeRestriction",
-    "TaintNodesByCondition", "AlwaysPullImages", "PodSecurity", "PodNodeSelector", "Priority",
-    "DefaultTolerationSeconds", "PodTolerationRestriction", "EventRateLimit", "ExtendedResourceToleration",
-    "DefaultStorageClass", "StorageObjectInUseProtection", "OwnerReferencesPermissionEnforcement",
-    "PersistentVolumeClaimResize", "RuntimeClass", "CertificateApproval", "CertificateSigning",
-    "CertificateSubjectRestriction", "DefaultIngressClass", "DenyServiceExternalIPs", "PodTopologyLabels",
-    "RBACEscalation",
-)  # fmt: skip
-_LAST = (
-    "MutatingAdmissionPolicy", "MutatingAdmissionWebhook", "ValidatingAdmissionPolicy", "ValidatingAdmissionWebhook",
-    "ResourceQuota",
-)  # fmt: skip
-_OFF = frozenset(
-    (
-        "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "PodNodeSelector", "PodTolerationRestriction",
-        "EventRateLimit", "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement",
-        "DenyServiceExternalIPs",
-    )
-)  # fmt: skip
-ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)
-"""Upstream's default plugins that are here and what kubeadm adds to them (NodeRestriction)."""
-
-AUTHENTICATION = ("request-header", "certificate", "serviceaccount", "bootstrap-token", "anonymous")
-"""What kubeadm enables, in upstream's order."""
-
-
-def in_order(names: Iterable[str]) -> list[str]:
-    """Admission plugins as they run, whatever order a config lists them in."""
-    rank = {name: (0, i) for i, name in enumerate(_FIRST)} | {name: (2, i) for i, name in enumerate(_LAST)}
-    return sorted(dict.fromkeys(names), key=lambda name: rank.get(name, (1, 0)))
+__all__ = ["ADMISSION", "AUTHENTICATION", "Config", "kcore_api"]
 
 
 @attrs.frozen
@@ -69,7 +35,7 @@ class Config:
     """What sees every write. They run in upstream's order, others between its own and its webhooks."""
     routes: list[str] = attrs.field(factory=lambda: ["reviews", "nodes", "metrics"])
     """What answers requests that the store does not."""
-    extensions: list[str] = attrs.Factory(list)
+    extensions: list[str] = attrs.field(factory=lambda: ["custom-resources", "aggregation"])
     """What changes the API while it serves: custom resources, aggregated APIs."""
     audit: list[str] = attrs.Factory(list)
     """Where audit events go: sinks."""
