@@ -114,7 +114,12 @@ class Program:
 
     def estimate(self) -> Range:
         """What a run costs at least and at most, as (min, max), by the sizes that the variables' types allow."""
-        return Estimator(self._environment.variables).cost(self._root)
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(before, _DEEP))
+        try:
+            return Estimator(self._environment.variables).cost(self._root)
+        finally:
+            sys.setrecursionlimit(before)
 
     async def arun(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
         """As `run`, for environments with an ``authorizer``: the checks that the expression makes are awaited."""

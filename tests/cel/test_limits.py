@@ -56,6 +56,13 @@ def test_what_is_just_not_too_deep_runs() -> None:
     assert run("1 == 1 ? 1 : " * 100 + "2") == 1
 
 
+def test_a_deep_expression_over_unknown_types_compiles_at_once() -> None:
+    assert run("any.k[0]" + " + any.k[0]" * 200) == 201
+    assert run("any.k[0]" + " + any.k[0] * 1" * 200) == 201
+    with pytest.raises(EvaluationError):
+        run("any.k[0]" + ".add(any.k)" * 100)
+
+
 def test_chains_of_and_and_or_may_be_long() -> None:
     assert run(" && ".join(["self.b"] * 5000)) is True
     assert run(" || ".join(["!self.b"] * 5000)) is False
