@@ -76,18 +76,16 @@ def page(served: Served, found: Page, form: Form, *, include: str = "") -> Respo
 def page_json(served: Served, found: Page) -> Body:
     """In pieces, as they lie in the cache: a big list is joined bit by bit while it is being sent."""
     meta = layout.encode_json(_own_meta(served, found))
-    head, between = served.item_head, b"," + served.item_head
+    between = b"," + served.item_head
     pieces: Body = [b'%b"metadata":%b,"items":[' % (served.list_head, meta)]
     if served.converts:
         for each in found.entries:
-            pieces.append(between)
-            pieces += served.pieces(each)
+            pieces += served.item(each, between)
     else:
         for each in found.entries:
-            pieces.append(between)
-            pieces += each.pieces()
+            pieces += each.item(between)
     if found.entries:
-        pieces[1] = head
+        pieces[1] = pieces[1][1:]  # no comma before the first
     pieces.append(b"]}")
     return pieces
 

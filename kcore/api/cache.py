@@ -72,16 +72,21 @@ class Entry:
         """The apiVersion in which it lies in the store."""
         return layout.version(self.value)
 
-    def pieces(self) -> tuple[bytes | memoryview, ...]:
-        """The tail without copying it: for long lists."""
-        return (self._tail,) if self._tail else layout.tail_pieces(self.value, self.revision)
+    @property
+    def json(self) -> bytes:
+        """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
+        return self.value or b"{" + self._tail
+
+    def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """The tail with something before it, for long lists: the value is not copied."""
+        return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
 
     @property
     def labels(self) -> dict[str, str]:
         if self._labels is None:
             # there are labels in the metadata alone, or none at all: most kinds need no decoding here
             if b'"labels":{' in (self._tail or self.value):
-                self._labels = _decode_labels(b"{" + self.tail).metadata.labels or _NO_LABELS
+                self._labels = _decode_labels(self.json).metadata.labels or _NO_LABELS
             else:
                 self._labels = _NO_LABELS
         return self._labels

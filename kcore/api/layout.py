@@ -86,9 +86,10 @@ def check(value: bytes) -> int:
     return at
 
 
-def tail_pieces(value: bytes, revision: int) -> tuple[bytes | memoryview, ...]:
-    """`tail` for a `revision` that is not 0, without a copy of the value."""
-    return b'"metadata":{"resourceVersion":"%d",' % revision, memoryview(value)[check(value) + len(_META) :]
+def tail_pieces(before: bytes, value: bytes, revision: int) -> tuple[bytes, memoryview]:
+    """`before` and the `tail` for a `revision` that is not 0, without a copy of the value."""
+    start = b'%b"metadata":{"resourceVersion":"%d",' % (before, revision)
+    return start, memoryview(value)[check(value) + len(_META) :]
 
 
 def tail(value: bytes, revision: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from kcore.api import layout
 from kcore.api.cache import Cache, Entry
 from kcore.api.kinds import Kind, KindTable
+from kcore.api.peek import Peek
 from kcore.errors import BadRequest
 from kcore.objects import Object
 
@@ -102,11 +103,11 @@ class Served:
             found = entry.forms[key] = layout.tail(encoded, entry.revision)
         return found
 
-    def pieces(self, entry: Entry) -> tuple[bytes | memoryview, ...]:
-        """The tail without copying it, where that can be: for long lists."""
+    def item(self, entry: Entry, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """The tail with something before it, for long lists; not copied, where that can be."""
         if self._conversion is not None and self.settled(entry):
-            return entry.pieces()
-        return (self.tail(entry),)
+            return entry.item(before)
+        return before, self.tail(entry)
 
     def json(self, entry: Entry) -> list[bytes]:
         return [self.head, self.tail(entry)]
@@ -140,7 +141,11 @@ class Served:
         def extract(entry: Entry) -> str:
             value = entry.forms.get(read)
             if value is None:
-                value = entry.forms[read] = read(self.object(entry))
+                if entry.forms or self.converts or not isinstance(read, Peek):
+                    value = read(self.object(entry))
+                else:
+                    value = read.encoded(entry.json)
+                entry.forms[read] = value
             return str(value)
 
         return extract

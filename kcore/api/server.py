@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -56,6 +56,11 @@ NOBODY = User("")
 """Whoever sent credentials that are none, to the audit log."""
 
 _NAMED = frozenset(("get", "update", "patch", "delete"))
+
+
+class Aggregator(Protocol):
+    async def answer(self, request: Request, info: RequestInfo, user: User) -> AnyResponse | None:
+        """The answer to an authorized request if another server has a part in it, else None. Raises ApiError."""
 
 
 class ApiServer:
@@ -106,6 +111,8 @@ class ApiServer:
         self.discovery = Discovery(kinds)
         self.openapi = OpenApi(kinds)
         self.paths = Paths(self)
+        self.aggregator: Aggregator | None = None
+        """Who answers for other servers, while there are any (the extension `aggregation`)."""
         self._closing = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -179,6 +186,10 @@ class ApiServer:
     async def _handle(self, request: Request, info: RequestInfo, user: User | None, frame: Frame) -> AnyResponse:
         if user is None:
             user = await self._enter(request, info, frame)
+        if self.aggregator is not None:
+            answer = await self.aggregator.answer(request, info, user)
+            if answer is not None:
+                return answer
         if not info.resource:
             return await self.paths.answer(request, user)
         self.check_serving()

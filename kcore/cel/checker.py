@@ -37,6 +37,7 @@ class Checker:
         self.inference = Inference()
         self.issues: list[tuple[int, str]] = []
         self.mixed: list[tuple[int, str]] = []  # literals whose members are of several types
+        self.exempt = 0  # inside how many calls that take mixed literals
         self.scopes: list[dict[str, Type]] = []
         self.references: set[str] = set()
         self._visited: list[Node] = []
@@ -113,7 +114,7 @@ class Checker:
         if kind == "map":
             return operand.params[1]
         if kind == "object":
-            found: Field | None = operand.fields.get(field)
+            found = member_of(operand, field)
             if found is None:
                 self.issue(pos, f"undefined field '{field}'")
                 return ERROR
@@ -126,8 +127,11 @@ class Checker:
     def call(self, node: Call) -> Type:
         if node.function == "_?._":
             return self.optional_select(node)
+        # what a text is formatted with may be of many types
+        self.exempt += node.function == "format"
         for arg in node.args:
             self.check(arg)
+        self.exempt -= node.function == "format"
         if node.target is not None:
             name = qualified(node.target)
             if name is not None and not self.is_local(name.partition(".")[0]):
@@ -226,7 +230,7 @@ class Checker:
 
     def homogeneous(self, pos: int, first: Type | None, type_: Type) -> Type | None:
         """Kubernetes wants the members of a literal to be of one type; dyn may mix."""
-        if type_.kind in ("dyn", "error"):
+        if type_.kind in ("dyn", "error") or self.exempt:
             return first
         if first is None:
             return type_
@@ -359,6 +363,11 @@ _CHECKS: dict[type[Node], Callable[[Checker, Any], Type]] = {
     Struct: Checker.struct,
     Macro: Checker.macro,
 }
+
+
+def member_of(type_: Type, name: str) -> Field | None:
+    """An object's field; a keyword may be written as it is, or escaped as ``__keyword__``."""
+    return type_.fields.get(name) or type_.fields.get(f"__{name}__")
 
 
 def qualified(node: Node) -> str | None:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from kcore.cel import access, comprehensions, operators
+from kcore.cel.checker import member_of
 from kcore.cel.code import Code, Frame, Run, charged
-from kcore.cel.convert import converter
-from kcore.cel.errors import BudgetExceeded, EvaluationError
+from kcore.cel.errors import EvaluationError
 from kcore.cel.nodes import Call, Ident, ListNode, Literal, Macro, MapNode, Node, Select, Struct
-from kcore.cel.types import Type
+from kcore.cel.types import DYN, Type
 from kcore.cel.values import Instance, Optional, no_overload
 
 LIST_COST, MAP_COST, STRUCT_COST = 10, 30, 40
@@ -74,23 +74,19 @@ class Compiler:
 
     def unconverted(self, base: Node, keys: list[tuple[str, str]], type_: Type) -> Type:
         """A value out of a map that was converted as a whole is not converted again."""
-        from kcore.cel.types import DYN
-
         return DYN if base.type.convertible and len(keys) == 1 else type_
 
     # --- calls -----------------------------------------------------------------------------------
 
     def call(self, node: Call) -> Code:
         special = _SPECIAL.get(node.function)
-        if special is not None and node.target is None:
+        if special is not None:
             made = special(self, node)
             if made is not None:
                 return made
         operands = node.operands()
         arguments = [self.compile(operand) for operand in operands]
-        if node.function in ("ip.isCanonical",) or node.overloads:
-            return operators.call(node.function, node.overloads, arguments, [operand.type for operand in operands])
-        raise AssertionError(node.function)
+        return operators.call(node.function, node.overloads, arguments, [operand.type for operand in operands])
 
     def pair(self, node: Call) -> tuple[Code, Code]:
         return self.compile(node.args[0]), self.compile(node.args[1])
@@ -116,8 +112,7 @@ class Compiler:
     def index(self, node: Call) -> Code:
         container, key = self.pair(node)
         type_ = node.args[0].type
-        made = access.index(container, key, type_)
-        return made
+        return access.index(container, key, type_)
 
     def optional_index(self, node: Call) -> Code:
         container, key = self.pair(node)
@@ -132,6 +127,23 @@ class Compiler:
         return access.optional_select(self.compile(operand), key, field.value, node.type)
 
     # --- literals of several parts -----------------------------------------------------------------
+
+    def alternative(self, node: Call) -> Code:
+        """``optional.or(other)`` and ``optional.orValue(other)``: the other is evaluated only if it is needed."""
+        assert node.target is not None
+        target, other = self.compile(node.target), self.compile(node.args[0])
+        source, otherwise = target.run, charged(other)
+        unwrap = node.function == "orValue"
+
+        def run(v: Frame) -> Any:
+            value = source(v)
+            if not isinstance(value, Optional):
+                raise no_overload()
+            if not value.present:
+                return otherwise(v)
+            return value.value if unwrap else value
+
+        return Code(run, target.cost + 1)
 
     def list_literal(self, node: ListNode) -> Code:
         codes = [self.compile(element) for element in node.elements]
@@ -255,6 +267,8 @@ _SPECIAL: dict[str, Callable[[Compiler, Call], Code | None]] = {
     "_[_]": Compiler.index,
     "_[?_]": Compiler.optional_index,
     "_?._": Compiler.optional_select,
+    "or": Compiler.alternative,
+    "orValue": Compiler.alternative,
 }
 
 
@@ -263,7 +277,7 @@ def field_key(type_: Type, field: str) -> str:
     if type_.kind == "optional":
         type_ = type_.params[0]
     if type_.kind == "object":
-        found = type_.fields.get(field)
+        found = member_of(type_, field)
         if found is not None:
             return found.key
     return field
@@ -274,6 +288,3 @@ def build(root: Node, variables: tuple[str, ...]) -> tuple[Run, int, int]:
     compiler = Compiler(variables, field_key)
     code = compiler.compile(root)
     return code.run, code.cost, compiler.size
-
-
-__all__ = ["BudgetExceeded", "build", "converter"]

@@ -11,9 +11,12 @@ from kcore.cel import compiler, libraries
 from kcore.cel.checker import Checker
 from kcore.cel.convert import converter
 from kcore.cel.errors import BudgetExceeded, CompileError, EvaluationError
+from kcore.cel.estimate import Estimator
 from kcore.cel.functions import Function, merge
+from kcore.cel.libraries.authorization import Pending
 from kcore.cel.nodes import Node
 from kcore.cel.parser import parse
+from kcore.cel.sizes import Range
 from kcore.cel.types import Type, same
 from kcore.cel.values import no_overload
 
@@ -62,7 +65,8 @@ class Environment:
             root = parse(expression)
             checker = Checker(expression, self)
             checker.run(root)
-            libraries.validate(expression, root)
+            if issues := libraries.validate(root):
+                raise CompileError(expression, issues)
             program = Program(expression, root, self, frozenset(checker.references))
         finally:
             sys.setrecursionlimit(before)
@@ -100,6 +104,7 @@ class Program:
         self.type = root.type
         self.references = references
         self._root = root
+        self._environment = environment
         names = tuple(environment.variables)
         self._run, self._cost, self._size = compiler.build(root, names)
         self._variables = tuple(
@@ -107,6 +112,21 @@ class Program:
             for index, name in enumerate(names)
             if name in references
         )
+
+    def estimate(self) -> Range:
+        """What a run costs at least and at most, as (min, max), by the sizes that the variables' types allow."""
+        return Estimator(self._environment.variables).cost(self._root)
+
+    async def arun(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
+        """As `run`, for environments with an ``authorizer``: the checks that the expression makes are awaited."""
+        left = budget.left
+        while True:
+            try:
+                return self.run(values, budget=budget)
+            except Pending as pending:
+                # each round answers one check more, and the last alone is paid for
+                await pending.resolve()
+                budget.left = left
 
     def run(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
         """The value. EvaluationError if there is none, BudgetExceeded if it costs more than what is left."""

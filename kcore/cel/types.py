@@ -34,7 +34,7 @@ class Type:
         """An object's fields by the name expressions use; made when first asked for (schemas may be recursive)."""
         if callable(self._fields):
             self._fields = self._fields()
-        return self._fields or {}
+        return {} if self._fields is None else self._fields
 
     @property
     def convertible(self) -> bool:

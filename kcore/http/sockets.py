@@ -17,6 +17,7 @@ _KEEPALIVE = [
     if hasattr(socket, option)
 ]
 _SENDS = 32  # without waiting, before others get a turn
+_MUCH = 128 * 1024  # bytes in one of them that are a turn by themselves
 
 
 class SocketStream(trio.abc.HalfCloseableStream):
@@ -63,7 +64,7 @@ class SocketStream(trio.abc.HalfCloseableStream):
                 sent = 0
             if sent == len(data):
                 self._sends += 1
-                if self._sends >= _SENDS:
+                if self._sends >= _SENDS or sent >= _MUCH:
                     self._sends = 0
                     await trio.lowlevel.checkpoint()
                 return

@@ -8,6 +8,7 @@ by the controller that counts.
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import trio
 
@@ -30,8 +31,8 @@ class ResourceQuota(Plugin):
     name = "ResourceQuota"
     looks_at = (RESOURCEQUOTAS,)
 
-    def __init__(self, context: Context):
-        super().__init__(context)
+    def __init__(self, context: Context, config: Any = None):
+        super().__init__(context, config)
         self._locks: dict[str, trio.Lock] = {}  # by namespace: our own writes need not fight over a quota
 
     def handles(self, request: AdmissionRequest) -> bool:

@@ -35,7 +35,7 @@ class Config:
     """What sees every write. They run in upstream's order, others between its own and its webhooks."""
     routes: list[str] = attrs.field(factory=lambda: ["reviews", "nodes", "metrics"])
     """What answers requests that the store does not."""
-    extensions: list[str] = attrs.field(factory=lambda: ["custom-resources"])
+    extensions: list[str] = attrs.field(factory=lambda: ["custom-resources", "aggregation"])
     """What changes the API while it serves: custom resources, aggregated APIs."""
     audit: list[str] = attrs.Factory(list)
     """Where audit events go: sinks."""

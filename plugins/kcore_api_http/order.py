@@ -26,7 +26,7 @@ _OFF = frozenset(
     (
         "LimitPodHardAntiAffinityTopology", "AlwaysPullImages", "PodNodeSelector", "PodTolerationRestriction",
         "EventRateLimit", "ExtendedResourceToleration", "OwnerReferencesPermissionEnforcement",
-        "DenyServiceExternalIPs", "MutatingAdmissionPolicy", "ValidatingAdmissionPolicy",
+        "DenyServiceExternalIPs",
     )
 )  # fmt: skip
 ADMISSION = tuple(name for name in (*_FIRST, *_LAST) if name not in _OFF)

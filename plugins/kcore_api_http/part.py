@@ -70,7 +70,6 @@ class ApiPart:
 async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
     """Serves until the block is left; yields when the first request would be answered."""
     from kcore.api.server import ApiServer
-    from kcore_api_http import in_order
 
     limits = Limits(
         body_bytes=config.max_body_bytes,

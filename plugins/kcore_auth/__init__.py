@@ -23,8 +23,8 @@ class TokensConfig:
     """``[api.settings.tokens]``."""
 
     file: str
-    """A CSV file: token, user, uid, "group1,group2" (kube-apiserver's --token-auth-file); a relative path is relative to
-    the config file."""
+    """A CSV file: token, user, uid, "group1,group2" (kube-apiserver's --token-auth-file); a relative path is relative
+    to the config file."""
 
 
 @attrs.frozen

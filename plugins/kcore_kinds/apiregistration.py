@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from kcore.api.names import path_segment
 from kcore_kinds.declare import Builtin, Group, Object
 from kcore_kinds.podspec import missing
 
@@ -10,6 +11,9 @@ class APIServiceStrategy(Builtin):
     def default(self, obj: Object) -> None:
         if obj["spec"].get("service"):
             missing(obj["spec"]["service"], {"port": 443})
+
+    def validate_name(self, name: str, *, prefix: bool = False) -> list[str]:
+        return path_segment(name, prefix=prefix)  # that of the core group ends with a dot
 
 
 group = Group("apiregistration.k8s.io", package="kube-aggregator.pkg.apis.apiregistration.v1")

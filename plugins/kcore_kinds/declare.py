@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from kcore.api import layout
 from kcore.api.kinds import Kind, ScalePaths, Strategy, Subresource
 from kcore.api.names import dns_subdomain
+from kcore.api.peek import Peek
 from kcore.api.schema import Schema
 from kcore.errors import Cause
 from kcore_kinds.tables import TABLES
@@ -164,19 +165,9 @@ class Builtin(Strategy):
         return self.names(name, prefix=prefix)
 
 
-def field(path: str) -> Callable[[Object], str]:
-    """Reads a dotted path as a field selector sees it: "" for what is missing, ``true`` or ``false`` for booleans."""
-    parts = path.split(".")
-
-    def read(obj: Object) -> str:
-        at: Any = obj
-        for part in parts:
-            at = at.get(part) if isinstance(at, dict) else None
-        if isinstance(at, bool):
-            return "true" if at else "false"
-        return "" if at is None else str(at)
-
-    return read
+def field(path: str) -> Peek:
+    """Reads a dotted path as a field selector sees it."""
+    return Peek(path)
 
 
 def fields(*paths: str) -> Selectable:

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 from kcore.api.routes import Call, Routes
 from kcore.errors import ApiError, BadRequest, InternalError, NotFound, ServiceUnavailable, not_found
+from kcore.http.forward import forward
 from kcore.http.messages import AnyResponse, Response, StreamResponse
 from kcore.objects import Object, meta
 from kcore.objects.resources import ENDPOINTSLICES, PODS, SERVICES
-from kcore_routes_nodes.forward import forward
 
 if TYPE_CHECKING:
     from kcore_routes_nodes.dial import Kubelets

@@ -112,11 +112,12 @@ class Connection:
                 raise ConnectionError("the server has closed the connection")
             size += got
             if not whole and (head := self._room.find(b"\r\n\r\n", 0, size)) >= 0:
-                check(bytes(self._room[:head]), code)
+                check(bytes(self._room[: head + 600]), code)
                 at = self._room.index(b"Content-Length: ", 0, head)
                 whole = head + 4 + int(self._room[at + 16 : self._room.find(b"\r\n", at)])
                 if whole > len(self._room):
-                    self._room += bytes(whole - len(self._room))
+                    room, self._room = self._room, bytearray(whole)
+                    self._room[:size] = room[:size]
         return memoryview(self._room)[:size]
 
 

@@ -74,14 +74,45 @@ def event(obj: Object, old: Object | None) -> Iterator[Cause]:
 
 def api_service(obj: Object, old: Object | None) -> Iterator[Cause]:
     spec = obj["spec"]
-    wanted = f"{spec.get('version', '')}.{spec.get('group', '')}"
+    group, version = spec.get("group", ""), spec.get("version", "")
+    wanted = f"{version}.{group}"
     name = obj["metadata"].get("name", "")
     if name != wanted:
         why = f'must be `spec.version+"."+spec.group`: "{wanted}"'
         yield fields.invalid("metadata.name", name, why)
+    if group:
+        for why in names.dns_subdomain(group):
+            yield fields.invalid("spec.group", group, why)
+    elif version != "v1":
+        yield fields.required("spec.group", "only v1 may have an empty group and it better be legacy kube")
+    for why in names.dns_1035_label(version):
+        yield fields.invalid("spec.version", version, why)
     priority = spec.get("groupPriorityMinimum", 0)
     if not 0 < priority <= 20000:
         yield fields.invalid("spec.groupPriorityMinimum", priority, "must be positive and less than 20000")
     priority = spec.get("versionPriority", 0)
     if not 0 < priority <= 1000:
         yield fields.invalid("spec.versionPriority", priority, "must be positive and less than 1000")
+    yield from _api_server(spec)
+
+
+def _api_server(spec: Object) -> Iterator[Cause]:
+    """Of an APIService's spec: the server behind it, or none and no word of its TLS."""
+    service, bundle, insecure = spec.get("service"), spec.get("caBundle"), spec.get("insecureSkipTLSVerify")
+    if not service:
+        if bundle:
+            size = f"{len(bundle) * 3 // 4 - bundle.count('=')} bytes"
+            yield fields.invalid("spec.caBundle", size, "local APIServices may not have a caBundle")
+        if insecure:
+            why = "local APIServices may not have insecureSkipTLSVerify"
+            yield fields.invalid("spec.insecureSkipTLSVerify", True, why)
+        return
+    for member in ("namespace", "name"):
+        if not service.get(member):
+            yield fields.required(f"spec.service.{member}", "")
+    port = service.get("port") or 0
+    if not 1 <= port <= 65535:
+        why = "port is not valid: must be between 1 and 65535, inclusive"
+        yield fields.invalid("spec.service.port", port, why)
+    if insecure and bundle:
+        yield fields.invalid("spec.insecureSkipTLSVerify", True, "may not be true if caBundle is present")

@@ -45,12 +45,12 @@ class _Answer:
         return next((v.decode("latin-1") for k, v in self.headers if k == name), "")
 
 
-def _head(request: Request, target: str, host: str, extra: Iterable[tuple[str, str]]) -> bytes:
+def _head(request: Request, target: str, host: str, extra: Iterable[tuple[str, str]], drop: tuple[str, ...]) -> bytes:
     lines = [f"{request.method} {target} HTTP/1.1", f"host: {host}"]
     skipped = _NOT_OURS | {w.strip().lower() for w in request.headers.get("connection", "").split(",")}
     for k, v in request.headers.items():
-        if k not in skipped and not k.startswith("impersonate-"):
-            lines.append(f"{k}: {v}")
+        if k not in skipped and not k.startswith(drop):
+            lines += [f"{k}: {one}" for one in v.split("\0")]
     lines += [f"{k}: {v}" for k, v in extra]
     if request.headers.get("upgrade"):
         lines += ["connection: Upgrade", f"upgrade: {request.headers['upgrade']}"]
@@ -62,16 +62,23 @@ def _head(request: Request, target: str, host: str, extra: Iterable[tuple[str, s
 
 
 async def forward(
-    stream: trio.abc.Stream, request: Request, target: str, host: str, extra: Iterable[tuple[str, str]] = ()
+    stream: trio.abc.Stream,
+    request: Request,
+    target: str,
+    host: str,
+    extra: Iterable[tuple[str, str]] = (),
+    *,
+    drop: tuple[str, ...] = (),
 ) -> AnyResponse:
-    """Send the request with `target` in place of its path; the answer owns `stream` from then on.
+    """Send the request with `target` in place of its path and `extra` headers, without its headers that begin with one
+    of `drop`; the answer owns `stream` from then on.
 
     Raises InternalError when the other side does not speak HTTP.
     """
     answer = _Answer()
     parser = httptools.HttpResponseParser(answer)
     try:
-        await stream.send_all(_head(request, target, host, extra) + request.body)
+        await stream.send_all(_head(request, target, host, extra, ("impersonate-", *drop)) + request.body)
         seen = 0
         while not answer.headed:
             data = bytes(await stream.receive_some(65536))
