@@ -67,29 +67,6 @@ def _declared(schema: Schema, resource: bool, name: str, made: _Made) -> Type | 
     return {"boolean": t.BOOL, "number": t.DOUBLE, "integer": t.INT}.get(schema.type)
 
 
-def max_elements(schema: Schema) -> int:
-    """How many items a list, or entries a map, of this schema can have at most; 1 for everything else.
-
-    The estimates of the rules below are multiplied by it: they run once for each item.
-    """
-    type_ = _declared(schema, False, "", {})
-    if type_ is None or type_.kind not in ("list", "map"):
-        return 1
-    return type_.max_size or 0
-
-
-def cost_problem(what: str, cost: int, limit: int) -> str | None:
-    """What upstream says of an estimate above its limit, or None. ``what``: ``estimated rule cost``."""
-    if cost <= limit:
-        return None
-    factor = cost / limit
-    shown = "more than 100x" if factor > 100 else f"{factor:f}x" if factor < 1.5 else f"{factor:.1f}x"
-    return (
-        f"{what} exceeds budget by factor of {shown} (try simplifying the rule, or adding maxItems, maxProperties, and "
-        "maxLength where arrays, maps, and strings are declared)"
-    )
-
-
 def _max_length(schema: Schema, otherwise: int) -> int:
     """Bytes: a character may take four."""
     limit = schema.rules.get("maxLength")
