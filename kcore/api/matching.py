@@ -17,6 +17,7 @@ from kcore.api import layout
 from kcore.api.admission import AdmissionRequest
 from kcore.api.cache import Entry
 from kcore.api.kinds import Kind
+from kcore.api.schema import ANY, Schema
 from kcore.objects import Object, selectors
 from kcore.objects.selectors import EVERYTHING, Selector
 
@@ -322,6 +323,19 @@ class Versions:
         self.table, self.request = table, request
         self._old: dict[Kind, Object | None] = {}
 
+    def schema(self, kind: Kind) -> Schema:
+        """Of what `new` shows: a subresource may have a body of its own."""
+        body = body_kind(kind, self.request.subresource)
+        if body.kind == kind.kind:
+            return kind.schema
+        if self.request.subresource == "scale":
+            from kcore.api.scale import SCHEMA
+
+            return SCHEMA
+        from kcore.api import bodies
+
+        return bodies.schema(body.kind) or ANY
+
     async def new(self, kind: Kind) -> Object | None:
         """The object as it is now; not to be changed."""
         return await self._shown(self.request.obj, kind)
@@ -341,7 +355,7 @@ class Versions:
             return scale_object(obj, request.kind.scale)
         if kind is request.kind or body_kind(request.kind, request.subresource).kind != request.kind.kind:
             return obj
-        return await convert(self.table, obj, request.kind, kind)
+        return await convert(obj, request.kind, kind)
 
     async def settle(self, changed: Object, kind: Kind) -> Object:
         """A changed object, back in the request's own version: decoded and defaulted like one that was sent."""
@@ -361,14 +375,16 @@ class Versions:
         kind.strategy.default(changed)
         if kind is request.kind:
             return changed
-        out = await convert(self.table, changed, kind, request.kind)
+        out = await convert(changed, kind, request.kind)
         request.kind.strategy.default(out)
         return out
 
 
-async def convert(table: ServedTable, obj: Object, source: Kind, target: Kind) -> Object:
+async def convert(obj: Object, source: Kind, target: Kind) -> Object:
     """The object as another version of its kind shows it."""
     copy: Object = layout.decode_json(layout.encode_json(obj))
+    if target.conversion is not None:  # a custom resource: perhaps a webhook converts it
+        return (await target.conversion.read([copy]))[0]
     stored = source.to_storage(copy) if source.to_storage is not None else copy
     out = target.from_storage(stored) if target.from_storage is not None else stored
     out["kind"], out["apiVersion"] = target.kind, target.api_version

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KIND, API_VERSION = "Scale", "autoscaling/v1"
 _SPEC = Schema(type="object", properties={"replicas": Schema(type="integer", format="int32")})
-_SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
+SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
 
 
 class Scale:
@@ -110,7 +110,7 @@ class Scale:
 
 def _manage(live: Object, wanted: Object, caller: Caller) -> None:
     apply.update_managed_fields(
-        live, wanted, _SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
+        live, wanted, SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
     )
 
 
@@ -119,7 +119,7 @@ def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
     return apply.apply(
         live,
         patch.value(),
-        _SCHEMA,
+        SCHEMA,
         manager=caller.manager,
         api_version=API_VERSION,
         time="",
