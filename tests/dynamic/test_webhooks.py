@@ -8,6 +8,7 @@ import trio
 
 from kcore.http.messages import Response
 from tests.api.conftest import Masters
+from tests.api.test_audit import listen
 from tests.dynamic.conftest import (
     REGISTRATION,
     RULE,
@@ -489,20 +490,17 @@ async def test_an_older_webhook_need_not_name_what_it_answers(api, hooks):
     assert msgspec.json.decode(hooks.requests[0].body)["apiVersion"] == "admission.k8s.io/v1beta1"
 
 
-async def test_the_audit_log_learns_what_webhooks_did(api, hooks):
+@pytest.mark.parametrize("level", ["Metadata", "Request"])
+async def test_the_audit_log_learns_what_webhooks_did(api, hooks, level):
     hooks.answers["/m"] = {**label("seen"), "auditAnnotations": {"why": "because"}}
     await register(api, "Mutating", webhook(hooks.client("/m")))
-    from kcore.api import options
-    from tests.api.conftest import ADMIN
-
-    caller = options.Caller(ADMIN)
-    served = api.server.table.find("", "v1", "configmaps")
-    obj = {"apiVersion": "v1", "kind": "ConfigMap", **config_map()}
-    await api.server.storage.create(served, "default", obj, caller)
-    assert caller.annotations["a.example.com/why"] == "because"
-    said = msgspec.json.decode(caller.annotations["mutation.webhook.admission.k8s.io/round_0_index_0"])
-    assert said == {"configuration": "test", "webhook": "a.example.com", "mutated": True}
-    assert "patch.webhook.admission.k8s.io/round_0_index_0" in caller.annotations
+    sink = listen(api, {"level": level})
+    await create(api)
+    said = next(event["annotations"] for event in sink.events if event["stage"] == "ResponseComplete")
+    assert said["a.example.com/why"] == "because"
+    mutation = msgspec.json.decode(said["mutation.webhook.admission.k8s.io/round_0_index_0"])
+    assert mutation == {"configuration": "test", "webhook": "a.example.com", "mutated": True}
+    assert ("patch.webhook.admission.k8s.io/round_0_index_0" in said) is (level == "Request")
 
 
 async def test_calls_are_counted(api, hooks):
