@@ -192,15 +192,29 @@ class Selects:
     """A namespaceSelector and an objectSelector."""
 
     def __init__(self, owner: Object) -> None:
-        self.namespaces, self.objects = (
-            _selector(owner.get("namespaceSelector")),
-            _selector(owner.get("objectSelector")),
-        )
+        self.problem = ""
+        self.namespaces = self._selector(owner.get("namespaceSelector"))
+        self.objects = self._selector(owner.get("objectSelector"))
+
+    def _selector(self, given: Object | None) -> Selector:
+        """One that makes no sense is a fault of whoever uses it, and not of every write in the cluster."""
+        try:
+            return selectors.from_object(given) if given else EVERYTHING
+        except errors.BadRequest as error:
+            self.problem = error.message
+            return EVERYTHING
 
     def objects_match(self, request: AdmissionRequest) -> bool:
+        """Raises InternalError for a selector that makes no sense."""
+        if self.problem:
+            raise errors.InternalError(
+                f"Internal error occurred: {self.problem}", details={"causes": [{"message": self.problem}]}
+            )
         if self.objects.everything:
             return True
-        return any(obj is not None and self.objects.matches(_labels(obj)) for obj in (request.obj, request.old))
+        # what has no metadata, the options of an exec, is selected by nothing
+        seen = [obj for obj in (request.obj, request.old) if obj is not None and "metadata" in obj]
+        return any(self.objects.matches(_labels(obj)) for obj in seen)
 
     def namespace_matches(self, request: AdmissionRequest, namespaces: Namespaces) -> bool:
         """Raises NotFound when the namespace whose labels would count is not there."""
@@ -213,10 +227,6 @@ class Selects:
         if writes and is_namespace(request.kind) and request.obj is not None:
             return self.namespaces.matches(_labels(request.obj))
         return self.namespaces.matches(_labels(namespaces.get(name)))
-
-
-def _selector(given: Object | None) -> Selector:
-    return selectors.from_object(given) if given else EVERYTHING
 
 
 def _labels(obj: Object) -> dict[str, str]:
@@ -368,6 +378,10 @@ class Versions:
             return with_replicas(request.obj or {}, request.kind.scale, changed)
         own = body_kind(request.kind, request.subresource)
         if own.kind != request.kind.kind:
+            from kcore.api import bodies
+
+            if bodies.schema(own.kind) is not None:
+                bodies.check(changed, own.kind)
             return changed
         validation.prepare(changed, kind.schema, kind.kind)
         if type(changed.get("metadata")) is not dict:

@@ -431,6 +431,43 @@ async def test_a_scale_is_shown_as_a_scale_and_may_be_changed(api, hooks):
     )
 
 
+@pytest.mark.parametrize("replicas", ["many", -1, True])
+async def test_a_scale_is_not_changed_to_what_it_cannot_be(api, hooks, replicas):
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template, "replicas": 1}
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    await api.call("POST", path, {"metadata": {"name": "d"}, "spec": spec}, expect=201)
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments/scale"]}
+    hooks.answers["/m"] = patch({"op": "replace", "path": "/spec/replicas", "value": replicas})
+    await register(api, "Mutating", webhook(hooks.client("/m"), rules=[rule]))
+    body = {"spec": {"replicas": 9}}
+    await api.call("PATCH", f"{path}/d/scale", body, content_type="application/merge-patch+json", expect=500)
+    assert (await api.call("GET", f"{path}/d"))["spec"]["replicas"] == 1
+
+
+async def test_a_binding_is_not_changed_to_what_it_cannot_be(api, hooks):
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await api.call("POST", "/api/v1/namespaces/default/pods", pod, expect=201)
+    hooks.answers["/m"] = patch({"op": "replace", "path": "/target", "value": "node"})
+    rule = {**RULE, "resources": ["pods/binding"]}
+    await register(api, "Mutating", webhook(hooks.client("/m"), rules=[rule]))
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    status = await api.call("POST", "/api/v1/namespaces/default/pods/p/binding", binding, expect=500)
+    assert "json: cannot unmarshal string" in status["message"]
+
+
+async def test_a_binding_may_be_changed(api, hooks):
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await api.call("POST", "/api/v1/namespaces/default/pods", pod, expect=201)
+    hooks.answers["/m"] = patch({"op": "replace", "path": "/target/name", "value": "other"})
+    rule = {**RULE, "resources": ["pods/binding"]}
+    await register(api, "Mutating", webhook(hooks.client("/m"), rules=[rule]))
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    await api.call("POST", "/api/v1/namespaces/default/pods/p/binding", binding, expect=201)
+    made = await api.call("GET", "/api/v1/namespaces/default/pods/p")
+    assert made["spec"]["nodeName"] == "other"
+
+
 async def test_exec_is_a_connect(api, hooks):
     from kcore.api.routes import Routes
 
