@@ -39,10 +39,12 @@ _CRD = {
 def test_every_kind_can_be_explained_to_its_depths(kubectl):
     kubectl("apply", "-f", "-", input=json.dumps(_CRD))
     kubectl("wait", "--for=condition=Established", "crd/shelves.explain.example.com")
-    names = kubectl("api-resources", "-o", "name").split()
-    assert "shelves.explain.example.com" in names
-    for name in names:
-        text = kubectl("explain", "--recursive", name)
+    rows = [line.split() for line in kubectl("api-resources", "--no-headers").splitlines()]
+    kinds = [(row[0], row[-3]) for row in rows]  # NAME [SHORTNAMES] APIVERSION NAMESPACED KIND
+    assert ("shelves", "explain.example.com/v1") in kinds
+    assert len(kinds) > 60
+    for name, version in kinds:
+        text = kubectl("explain", "--recursive", f"--api-version={version}", name)
         assert "FIELDS:" in text, name
         assert "kind\t<string>" in text, name
     kubectl("delete", "crd", "shelves.explain.example.com")
