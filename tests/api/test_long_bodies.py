@@ -92,3 +92,11 @@ def test_json_that_is_applied_means_what_it_means_as_yaml(text):
     expected = yaml.decode(text.encode())
     found = decoding.slow(text.encode(), APPLY)
     assert msgspec.json.encode(found) == msgspec.json.encode(expected)
+
+
+async def test_of_fifty_thousand_mistakes_a_thousand_are_told(api):
+    labels = {f"k{i}": "!!" for i in range(50_000)}
+    answer = await api.send("POST", CM, {"metadata": {"name": "x", "labels": labels}})
+    assert answer.status == 422
+    assert len(msgspec.json.decode(answer.body)["details"]["causes"]) == 1000
+    assert len(answer.body) < 1_000_000
