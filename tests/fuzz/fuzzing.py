@@ -28,6 +28,62 @@ _CHECKS = (
     "response_headers_conformance",
     "response_schema_conformance",
 )
+CUSTOM = "apis/fuzz.kcore.dev/v1"
+"""The document of a custom kind whose schema has something of everything."""
+_SCHEMA = {
+    "type": "object",
+    "required": ["spec"],
+    "properties": {
+        "spec": {
+            "type": "object",
+            "required": ["title"],
+            "properties": {
+                "title": {"type": "string", "minLength": 1, "maxLength": 20, "pattern": "^[a-z]+$"},
+                "pages": {"type": "integer", "format": "int32", "minimum": 1, "maximum": 9999, "default": 100},
+                "price": {"type": "number", "nullable": True},
+                "port": {"x-kubernetes-int-or-string": True},
+                "language": {"type": "string", "enum": ["de", "en", "fr"]},
+                "printed": {"type": "string", "format": "date-time"},
+                "anything": {"type": "object", "x-kubernetes-preserve-unknown-fields": True},
+                "notes": {"type": "object", "additionalProperties": {"type": "string"}},
+                "authors": {
+                    "type": "array",
+                    "maxItems": 5,
+                    "x-kubernetes-list-type": "map",
+                    "x-kubernetes-list-map-keys": ["name"],
+                    "items": {
+                        "type": "object",
+                        "required": ["name"],
+                        "properties": {"name": {"type": "string"}, "born": {"type": "integer", "format": "int64"}},
+                    },
+                },
+            },
+        },
+        "status": {"type": "object", "properties": {"replicas": {"type": "integer", "format": "int32"}}},
+    },
+}
+_CRD = {
+    "apiVersion": "apiextensions.k8s.io/v1",
+    "kind": "CustomResourceDefinition",
+    "metadata": {"name": "books.fuzz.kcore.dev"},
+    "spec": {
+        "group": "fuzz.kcore.dev",
+        "scope": "Namespaced",
+        "names": {"plural": "books", "singular": "book", "kind": "Book"},
+        "versions": [
+            {
+                "name": "v1",
+                "served": True,
+                "storage": True,
+                "schema": {"openAPIV3Schema": _SCHEMA},
+                "subresources": {
+                    "status": {},
+                    "scale": {"specReplicasPath": ".spec.pages", "statusReplicasPath": ".status.replicas"},
+                },
+            }
+        ],
+    },
+}
 _GENERATED = re.compile(r"(\d+) generated")
 
 
@@ -97,6 +153,8 @@ class Fuzzer:
 def fuzzer(config: str = "api-only") -> Iterator[Fuzzer]:
     """A fuzzer of a server of its own."""
     with running(config) as cluster:
+        cluster.kubectl("apply", "-f", "-", input=json.dumps(_CRD))
+        cluster.kubectl("wait", "--for=condition=Established", "crd/books.fuzz.kcore.dev")
         kubeconfig = json.loads(cluster.kubeconfig.read_text())
         user = kubeconfig["users"][0]["user"]
         files = {}
