@@ -87,6 +87,19 @@ class Feed:
                 self._waiting -= 1
         return self.revision
 
+    async def look_again(self) -> None:
+        """The keys of the store have changed: learn anew what can be read, and what would be written otherwise."""
+        page = await self.store.range("")
+        await self.caught_up(page.revision)
+        for kv in page.items:
+            prefix, path = layout.split_key(kv.key)
+            cache = self._caches.get(prefix)
+            if cache is None:
+                continue
+            held = cache.entries.get(path)
+            if held is None or held.revision == kv.mod_revision:  # else it has been written since
+                cache.look_again(path, kv.value, kv.mod_revision)
+
     async def run(self) -> None:
         """Follow the store for ever. Raises what the store raises."""
         async with trio.open_nursery() as nursery:

@@ -113,6 +113,10 @@ def check(options: ListOptions, *, watch: bool) -> None:
 async def page(feed: Feed, served: Served, namespace: str, options: ListOptions) -> Page:
     """The objects asked for. Raises BadRequest, Gone, Timeout (a resourceVersion of the future)."""
     selection = Selection.parse(served, namespace, options.label_selector, options.field_selector)
+    if feed.revision < feed.store.revision:
+        await feed.caught_up()
+    if served.cache.sealed:
+        served.cache.check_readable(namespace)
     if not served.remote:
         return await _page(feed, served, selection, options)
     if selection.fields:  # whether an object matches shows only when it has been converted
