@@ -201,6 +201,7 @@ class Cache:
         self.order: list[str] = []  # sorted keys of `entries`
         self.namespaces: dict[str, list[str]] = {}  # sorted keys of `entries` in one namespace
         self.ring: deque[Change] = deque(maxlen=RING)
+        self.rolled = False  # the ring has dropped changes, the last of them that of revision `since`
         self.since = 0  # the ring is complete from the change after this revision on
         self.changed = 0  # revision of the newest change
         self.stale: set[str] = set()  # paths of what would be encrypted otherwise now
@@ -230,6 +231,7 @@ class Cache:
             self.sealed.pop(path, None)
         if value is not None and type(value) is not bytes and self._special(path, value):
             value = None  # for watchers it is gone
+            self.changed = revision
         if value is not None:
             entry = self._entry(path, value, revision)
             change = Change(ADDED if old is None else MODIFIED, revision, entry, old)
@@ -242,6 +244,7 @@ class Cache:
         self.changed = revision
         if len(self.ring) == RING:
             self.since = self.ring[0].revision
+            self.rolled = True
         self.ring.append(change)
         if len(self.ring) > _RECENT and (superseded := self.ring[-_RECENT].old) is not None:
             superseded.forms.clear()  # a decoded object takes five times the memory of its bytes
@@ -285,6 +288,7 @@ class Cache:
         self._by_label = None
         self._by_field.clear()
         self.since = self.changed = revision
+        self.rolled = False
 
     def renew(self) -> None:
         """The declaration has changed: what was made of the objects under the old one is made anew."""

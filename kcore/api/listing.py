@@ -14,6 +14,7 @@ import msgspec
 
 from kcore import errors
 from kcore.api import fields, layout
+from kcore.api.atrest import Sealed, sealed
 from kcore.api.cache import Entry
 from kcore.api.feed import Feed
 from kcore.api.options import integer, refuse
@@ -210,6 +211,8 @@ async def _at_revision(
         for index, kv in enumerate(page_.items):
             path = kv.key[len(root) :]
             space, _, name = path.rpartition("/")
+            if isinstance(kv.value, Sealed):
+                raise sealed(kv.key, kv.value.decode())
             entry = Entry.stored(space, name, kv.mod_revision, kv.value)
             if served.remote and selection.fields:
                 await served.ready([entry])
