@@ -119,6 +119,7 @@ async def page(feed: Feed, served: Served, namespace: str, options: ListOptions)
     if served.cache.sealed:
         served.cache.check_readable(namespace)
     if not served.remote:
+        await selection.prepare()
         return await _page(feed, served, selection, options)
     if selection.fields:  # whether an object matches shows only when it has been converted
         await feed.caught_up()
