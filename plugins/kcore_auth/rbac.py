@@ -6,8 +6,9 @@ however many there are; and decisions are remembered until a role or a binding c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -215,6 +216,17 @@ class Rbac:
                 self.index.drop(resource, old)
 
         return changed
+
+
+def find_rbac(authorizers: Iterable[Any]) -> Rbac | None:
+    """The one among these, or among those that one of them is made of (an AuthorizationConfiguration's)."""
+    for authorizer in authorizers:
+        if isinstance(authorizer, Rbac):
+            return authorizer
+        found = find_rbac(getattr(authorizer, "parts", ()))
+        if found is not None:
+            return found
+    return None
 
 
 @asynccontextmanager
