@@ -14,7 +14,7 @@ from kcore.api.cache import Entry
 from kcore.api.listing import Page
 from kcore.api.negotiate import JSON, PLAIN, PROTOBUF, YAML, Form
 from kcore.api.served import Served
-from kcore.http.messages import Body, HeaderList, Request, Response
+from kcore.http.messages import AnyResponse, Body, HeaderList, Request, Response, StreamResponse
 from kcore.objects import Object
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # none of these may stand in a header
@@ -68,19 +68,19 @@ def page(served: Served, found: Page, form: Form, *, include: str = "") -> Respo
 
         kind = served.kind
         items = [protobuf_message(served, e) for e in found.entries]
-        body = protobuf.encode_list(kind.api_version, kind.kind + "List", list_meta(found), items)
+        body = protobuf.encode_list(kind.api_version, kind.listed, list_meta(found), items)
         return Response(200, body, PROTOBUF)
     return encoded(list_object(served, found), form)
 
 
 def page_json(served: Served, found: Page) -> Body:
     """In pieces, as they lie in the cache: a big list is joined bit by bit while it is being sent."""
-    meta = layout.encode_json(list_meta(found))
+    meta = layout.encode_json(_own_meta(served, found))
     between = b"," + served.item_head
     pieces: Body = [b'%b"metadata":%b,"items":[' % (served.list_head, meta)]
     if served.converts:
         for each in found.entries:
-            pieces += (between, served.tail(each))
+            pieces += served.item(each, between)
     else:
         for each in found.entries:
             pieces += each.item(between)
@@ -88,6 +88,12 @@ def page_json(served: Served, found: Page) -> Body:
         pieces[1] = pieces[1][1:]  # no comma before the first
     pieces.append(b"]}")
     return pieces
+
+
+def _own_meta(served: Served, found: Page) -> dict[str, Any]:
+    """A list of custom resources says of its continuation even that there is none."""
+    meta = list_meta(found)
+    return meta if served.kind.conversion is None else {"continue": "", **meta}
 
 
 def list_meta(found: Page) -> dict[str, Any]:
@@ -105,7 +111,7 @@ def list_object(served: Served, found: Page) -> Object:
     items = [{k: v for k, v in served.object(e).items() if k not in ("kind", "apiVersion")} for e in found.entries]
     if not kind.message:
         items = [served.object(e) for e in found.entries]
-    return {"kind": kind.kind + "List", "apiVersion": kind.api_version, "metadata": list_meta(found), "items": items}
+    return {"kind": kind.listed, "apiVersion": kind.api_version, "metadata": _own_meta(served, found), "items": items}
 
 
 def encoded(doc: Object, form: Form = PLAIN, status: int = 200) -> Response:
@@ -161,6 +167,18 @@ def success(details: dict[str, Any] | None = None, code: int = 0) -> Object:
     if code:
         out["code"] = code
     return out
+
+
+def page_not_found() -> Response:
+    """For a group that nobody knows: upstream's web server answers, not its API."""
+    return Response(404, b"404 page not found\n", "text/plain; charset=utf-8")
+
+
+def warned(response: AnyResponse, text: str) -> AnyResponse:
+    """An answer with one more Warning header."""
+    if isinstance(response, (Response, StreamResponse)):
+        response.headers += warning_headers([text])
+    return response
 
 
 def failure(error: errors.ApiError, request: Request) -> Response:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ import trio
 
 from kcore.api import layout
 from kcore.objects import Object
+from kcore.objects.selectors import Selector
 
 RING = 4096  # events kept for watches that start in the past
 _RECENT = 256  # of these, the ones that most watches may still want in decoded form
@@ -66,6 +67,11 @@ class Entry:
     def tail(self) -> bytes:
         """The served bytes from the metadata on, see `kcore.api.layout`."""
         return self._tail or layout.tail(self.value, self.revision)
+
+    @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
 
     @property
     def json(self) -> bytes:
@@ -244,6 +250,17 @@ class Cache:
         self._by_field.clear()
         self.since = self.changed = revision
 
+    def renew(self) -> None:
+        """The declaration has changed: what was made of the objects under the old one is made anew."""
+        for entry in self.entries.values():
+            entry.forms.clear()
+        for change in self.ring:
+            change.entry.forms.clear()
+            change.forms.clear()
+        self._by_field.clear()
+        watched = {field for field, _ in self._watchers}
+        self._extractors = {field: read for field, read in self._extractors.items() if field in watched}
+
     def end(self) -> None:
         """No change will come any more: all watches are over."""
         for group in self._watchers.values():
@@ -323,6 +340,11 @@ class Cache:
     def count(self, namespace: str = "", start: str = "") -> int:
         order = self.namespaces.get(namespace, []) if namespace else self.order
         return len(order) - (bisect_left(order, start) if start else 0)
+
+    def indexed(self, fields: Iterable[str], labels: Selector) -> bool:
+        """Whether nothing need be looked into to find objects by these."""
+        known = self._by_field.keys() | {"metadata.name", "metadata.namespace"}
+        return all(field in known for field in fields) and (labels.everything or self._by_label is not None)
 
     def with_label(self, key: str, value: str) -> list[Entry]:
         """Entries that carry a label, in order. The index is made when it is first asked for."""

@@ -1,4 +1,4 @@
-"""Every reason to refuse an object, gathered: metadata rules, the schema's, and the kind's own."""
+"""Every reason to refuse an object, gathered: metadata rules and the kind's own."""
 
 from __future__ import annotations
 
@@ -15,19 +15,12 @@ def metadata_causes(served: Served, obj: Object) -> list[Cause]:
     return list(validation.metadata(obj, kind.namespaced, kind.strategy.validate_name))
 
 
-def checked(served: Served, obj: Object) -> list[Cause]:
-    """What a custom kind's schema says is wrong. Built-in kinds have their rules in code."""
-    if served.kind.message:
-        return []
-    return list(validation.check(obj, served.kind.schema))
-
-
 def update_causes(served: Served, new: Object, old: Object, subresource: str) -> list[Cause]:
     """What is wrong with a change."""
     strategy = served.kind.strategy
     about_metadata = list(validation.metadata_update(new, old))
     # upstream checks metadata in front of the kind's own rules and again among them, and says everything twice
-    causes = about_metadata + about_metadata + checked(served, new)
+    causes = about_metadata + about_metadata
     if subresource in ("status", "approval"):
         return causes + list(strategy.validate_status(new, old))
     if subresource in ("", "scale"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcore import errors
-from kcore.api import validation
+from kcore.api import fields, layout, validation
 from kcore.api.codec import json, unrecognized
 from kcore.api.kinds import Kind
 from kcore.api.negotiate import JSON, PROTOBUF, YAML
@@ -69,9 +69,31 @@ def slow(body: bytes, type: str) -> Object:
         from kcore.api.codec import protobuf
 
         return protobuf.decode(body)
+    if body.startswith(b"{"):
+        obj = _plain_json(body)
+        if obj is not None:
+            return obj
     from kcore.api.codec import yaml
 
     return yaml.decode(body)
+
+
+def _plain_json(body: bytes) -> Object | None:
+    """YAML that is JSON, as clients' libraries write it: read a hundred times as fast. None: read it as YAML."""
+    try:
+        obj = layout.decode_json(body)
+        return obj if isinstance(obj, dict) and _same_in_yaml(obj) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _same_in_yaml(value: Any) -> bool:
+    """Whether YAML would read the same: it has its own way with numbers that are not integers of 64 bits."""
+    if type(value) is dict:
+        return all(type(v) is str or _same_in_yaml(v) for v in value.values())
+    if type(value) is list:
+        return all(type(v) is str or _same_in_yaml(v) for v in value)
+    return type(value) is not float and not (type(value) is int and not -(2**63) <= value < 2**63)
 
 
 def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
@@ -84,7 +106,10 @@ def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
 def typed(served: Served, obj: Object, caller: Caller) -> Object:
     """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest."""
     kind = served.kind
-    adopt(kind.kind, kind.api_version, obj)
+    if kind.conversion is not None:
+        _claim(kind, obj)
+    else:
+        adopt(kind.kind, kind.api_version, obj)
     shape(kind, kind.schema, obj, caller)
     return obj
 
@@ -101,9 +126,28 @@ def adopt(kind: str, api_version: str, obj: Object) -> None:
     obj["kind"], obj["apiVersion"] = kind, api_version
 
 
+def _claim(kind: Kind, obj: Object) -> None:
+    """A custom resource says what it is. Raises BadRequest, Invalid."""
+    said, version = obj.get("kind"), obj.get("apiVersion")
+    if not said or not isinstance(said, str):
+        raise errors.BadRequest("Object 'Kind' is missing in 'unstructured object has no kind'")
+    if version != kind.api_version:
+        raise errors.BadRequest(
+            f"the API version in the data ({version or ''}) does not match the expected API version "
+            f"({kind.api_version})"
+        )
+    if said != kind.kind:
+        meta = obj.get("metadata")
+        name = meta.get("name") if isinstance(meta, dict) else ""
+        cause = fields.invalid("kind", said, f"must be {kind.kind}")
+        raise errors.invalid(said, name if isinstance(name, str) else "", [cause], kind.group)
+
+
 def shape(kind: Kind, schema: Schema, obj: Object, caller: Caller) -> None:
     """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
     unknown = validation.prepare(obj, schema, kind.kind)
+    if kind.conversion is not None:
+        unknown.sort()
     if unknown and caller.field_validation != "Ignore":
         strictness(kind.kind, obj, caller, unknown)
     if type(obj.get("metadata")) is not dict:

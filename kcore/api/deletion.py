@@ -11,7 +11,6 @@ first), ``orphan`` (leave them), or neither (they are collected afterwards).
 from __future__ import annotations
 
 from kcore import clock, errors
-from kcore.api import layout
 from kcore.api.cache import Entry, at_revision
 from kcore.api.options import Caller, DeleteOptions
 from kcore.api.served import Served
@@ -83,24 +82,36 @@ async def _attempt(storage: Storage, served: Served, entry: Entry, options: Dele
     if "finalize" in served.kind.subresources:
         marked = _mark_namespace(served.copy(entry))
     else:
-        marked = mark(served, served.copy(entry), options)
+        obj, hooks = served.copy(entry), storage.hooks.get(served.prefix)
+        marked = (obj, False) if hooks is not None and hooks.mark(obj) else mark(served, obj, options)
     if marked is None:
         return Written(entry)  # it is ending already, and this DELETE is no more impatient
     changed, gone = marked
     if changed is not None:
-        value = served.encode(changed)
+        value = await storage.encode(served, changed)
         if dry_run:
-            return Written(
-                Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision)), deleted=gone
-            )
-        kv = await storage.store.put(served.key(entry.namespace, entry.name), value, expect=entry.revision)
-        entry = Entry.stored(entry.namespace, entry.name, kv.mod_revision, kv.value)
+            shown = Entry.stored(entry.namespace, entry.name, entry.revision, value)
+            return await storage.readable(served, Written(shown, deleted=gone))
+        entry = await storage.put(served, entry.namespace, entry.name, value, entry.revision)
     if not gone:
-        return Written(entry)
+        return await storage.readable(served, Written(entry))
     if not dry_run:
         await storage.remove(served, entry)
         entry = at_revision(entry, storage.store.revision)
-    return Written(entry, deleted=True)
+    return await storage.readable(served, Written(entry, deleted=True))
+
+
+async def expunge(storage: Storage, served: Served, namespace: str, name: str) -> None:
+    """Delete an object because its kind goes: nobody is asked, its finalizers are still waited for."""
+    while True:
+        entry = await storage.find(served, namespace, name)
+        if entry is None:
+            return
+        try:
+            await _attempt(storage, served, entry, DeleteOptions(), False)
+        except CompareFailed:
+            continue
+        return
 
 
 def mark(served: Served, obj: Object, options: DeleteOptions) -> tuple[Object | None, bool] | None:

@@ -7,6 +7,7 @@ knows it already is told 304. Documents are made when first asked for and kept u
 from __future__ import annotations
 
 import hashlib
+import re
 from typing import Any
 
 from kcore.api import layout, negotiate
@@ -17,14 +18,15 @@ Json = dict[str, Any]
 _AGGREGATED = "APIGroupDiscoveryList"
 
 
-def version_rank(version: str) -> tuple[int, int, int]:
-    """How upstream sorts versions, best first: v2, v1, v1beta2, v1beta1, v1alpha1."""
-    text = version.removeprefix("v")
-    for stage, order in (("beta", 1), ("alpha", 2)):
-        major, found, minor = text.partition(stage)
-        if found:
-            return (order, -int(major or 0), -int(minor or 0))
-    return (0, -int(text), 0) if text.isdecimal() else (3, 0, 0)
+_VERSION = re.compile(r"v([1-9][0-9]*)(?:(alpha|beta)([1-9][0-9]*))?").fullmatch
+
+
+def version_rank(version: str) -> tuple[int, int, int, str]:
+    """How upstream sorts versions, best first: v2, v1, v1beta2, v1beta1, v1alpha1, and then all other names."""
+    found = _VERSION(version)
+    if found is None:
+        return (3, 0, 0, version)
+    return ({None: 0, "beta": 1, "alpha": 2}[found[2]], -int(found[1]), -int(found[3] or 0), "")
 
 
 class Discovery:
@@ -168,7 +170,7 @@ def _resource(kind: Kind) -> Json:
         "singularName": kind.singular or kind.kind.lower(),
         "namespaced": kind.namespaced,
         "kind": kind.kind,
-        "verbs": sorted(kind.verbs),
+        "verbs": list(kind.shown_verbs) or sorted(kind.verbs),
     }
     if kind.short_names:
         out["shortNames"] = list(kind.short_names)
@@ -199,7 +201,7 @@ def _aggregated_resource(kind: Kind) -> Json:
         "responseKind": {"group": kind.group, "version": kind.version, "kind": kind.kind},
         "scope": "Namespaced" if kind.namespaced else "Cluster",
         "singularResource": kind.singular or kind.kind.lower(),
-        "verbs": sorted(kind.verbs),
+        "verbs": list(kind.shown_verbs) or sorted(kind.verbs),
     }
     if kind.short_names:
         out["shortNames"] = list(kind.short_names)

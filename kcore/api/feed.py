@@ -60,6 +60,14 @@ class Feed:
             found.since = found.changed = self.revision
         return found
 
+    def forget(self, prefix: str) -> None:
+        """Nothing is served there any more: watches end, and nothing is kept."""
+        cache = self._caches.get(prefix)
+        if cache is not None:
+            cache.end()
+            if not cache.entries:
+                del self._caches[prefix]
+
     def caches(self) -> dict[str, Cache]:
         return self._caches
 

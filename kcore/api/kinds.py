@@ -29,6 +29,35 @@ from kcore.errors import Cause
 Object = dict[str, Any]
 
 
+class Conversion:
+    """How stored objects become those of a custom kind's version, and back.
+
+    In the store lies what was written, under the schema and in the storage version of that time. What was written
+    since the declaration last changed is served as it lies; anything older is decoded once and brought up to date.
+    """
+
+    remote: bool = False  # a webhook converts: `read` has to be awaited before an entry can be looked at
+
+    def current(self, version: str, revision: int) -> bool:
+        """Whether an object stored as apiVersion `version` at `revision` is as this version has it."""
+        raise NotImplementedError
+
+    def local(self, obj: Object) -> Object:
+        """A stored object, which may be changed, in this version. Never called where `remote`."""
+        raise NotImplementedError
+
+    async def read(self, objects: list[Object]) -> list[Object]:
+        """Stored objects in this version. Raises InternalError where a webhook fails."""
+        return [self.local(obj) for obj in objects]
+
+    async def write(self, obj: Object) -> Object:
+        """An object of this version in the storage version. Raises InternalError where a webhook fails."""
+        raise NotImplementedError
+
+    def written(self, revision: int) -> None:
+        """An object of this declaration has been stored: perhaps after another one took its place."""
+
+
 class Strategy:
     """What a kind does differently. This base class is a kind with no rules of its own and a plain spec/status.
 
@@ -76,8 +105,15 @@ class Strategy:
         else:
             obj.pop("status", None)
 
+    def managed_reset(self, subresource: str) -> tuple[str, ...] | None:
+        """The top-level members that this endpoint does not write, and so nobody comes to own through it.
+
+        None: what follows from the schema of a built-in kind.
+        """
+        return None
+
     def validate(self, obj: Object) -> Iterable[Cause]:
-        """Every error of a new object, beyond what schema and metadata rules say."""
+        """Every error of a new object, beyond what the metadata rules say."""
         return ()
 
     def validate_update(self, obj: Object, old: Object) -> Iterable[Cause]:
@@ -162,6 +198,7 @@ class Kind:
     namespaced: bool = True
     singular: str = ""
     verbs: tuple[str, ...] = ()
+    shown_verbs: tuple[str, ...] = ()  # what discovery says, in this order; () for `verbs`
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     subresources: dict[str, Subresource] = attrs.Factory(dict)
@@ -176,6 +213,9 @@ class Kind:
     storage_version: str = ""  # "" means this one; autoscaling/v1 is stored as v2
     to_storage: Callable[[Object], Object] | None = None  # from this version to the stored one
     from_storage: Callable[[Object], Object] | None = None
+    conversion: Conversion | None = None  # of a custom kind, in place of the two above
+    list_kind: str = ""  # "" means the kind with List behind it
+    warning: str = ""  # a deprecated version says so in every answer
     scale: ScalePaths | None = None  # where /scale finds its numbers
     message: str = ""  # protobuf message name; "" for a kind that has no protobuf form
     store_prefix: str = ""  # "" lets the machinery choose
@@ -190,6 +230,11 @@ class Kind:
     def resource(self) -> str:
         """The name in messages and RBAC: ``deployments.apps``, ``pods``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
+
+    @property
+    def listed(self) -> str:
+        """The kind of a list of these."""
+        return self.list_kind or self.kind + "List"
 
     @property
     def schema(self) -> Schema:
@@ -249,6 +294,10 @@ class KindTable:
             if k.kind == kind and k.version == version and k.group == group:
                 return k
         return None
+
+    def builtin(self, group: str) -> bool:
+        """Whether the group has kinds that were not declared by users."""
+        return any(k.group == group and k.conversion is None for k in self._kinds.values())
 
     def __iter__(self) -> Iterator[Kind]:
         return iter(list(self._kinds.values()))

@@ -52,6 +52,22 @@ def head(api_version: str, kind: str) -> bytes:
     return b'{"kind":"%b","apiVersion":"%b",' % (kind.encode(), api_version.encode())
 
 
+_VERSION = b'"apiVersion":"'
+_versions: dict[bytes, str] = {}  # shared strings: every entry of the caches has one
+
+
+def version(value: bytes) -> str:
+    """The apiVersion in which a stored value is."""
+    at = value.find(_VERSION, 0, 300) + len(_VERSION)
+    raw = value[at : value.find(b'"', at)]
+    found = _versions.get(raw)
+    if found is None:
+        if len(_versions) > 4096:  # definitions come and go
+            _versions.clear()
+        found = _versions[raw] = raw.decode()
+    return found
+
+
 def encode(obj: Object) -> bytes:
     """The stored form of an object in its storage version. Leaves `obj` as it is."""
     meta = obj["metadata"]

@@ -113,6 +113,18 @@ def check(options: ListOptions, *, watch: bool) -> None:
 async def page(feed: Feed, served: Served, namespace: str, options: ListOptions) -> Page:
     """The objects asked for. Raises BadRequest, Gone, Timeout (a resourceVersion of the future)."""
     selection = Selection.parse(served, namespace, options.label_selector, options.field_selector)
+    if not served.remote:
+        await selection.prepare()
+        return await _page(feed, served, selection, options)
+    if selection.fields:  # whether an object matches shows only when it has been converted
+        await feed.caught_up()
+        await served.ready(selection.candidates())
+    found = await _page(feed, served, selection, options)
+    await served.ready(found.entries)
+    return found
+
+
+async def _page(feed: Feed, served: Served, selection: Selection, options: ListOptions) -> Page:
     if options.continue_token:
         if options.resource_version not in ("", "0"):
             raise errors.BadRequest("specifying resource version is not allowed when using continue")
@@ -196,6 +208,8 @@ async def _at_revision(
             path = kv.key[len(root) :]
             space, _, name = path.rpartition("/")
             entry = Entry.stored(space, name, kv.mod_revision, kv.value)
+            if served.remote and selection.fields:
+                await served.ready([entry])
             if not selection.matches(entry):
                 continue
             found.append(entry)

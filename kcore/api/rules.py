@@ -9,52 +9,65 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
-from weakref import WeakKeyDictionary
+
+import msgspec
 
 from kcore.api import fields
 from kcore.api.patch.json_patch import same
 from kcore.api.schema import Schema
 from kcore.errors import Cause
 
-_Check = Callable[[Any, str, list[Cause]], None]
-_compiled: WeakKeyDictionary[Schema, _Check] = WeakKeyDictionary()
+_Check = Callable[[Any, Any, str, list[Cause]], None]
+"""(value, what it was before the change or `_ABSENT`, path, where errors go)"""
+_ABSENT: Any = object()
 
 
 def check(obj: Any, schema: Schema, path: str = "") -> list[Cause]:
-    """Every error of a value against `schema`; `path` is where it stands: ``spec``."""
+    """Every error of a value against `schema`, duplicates in sets and list-maps last."""
+    return mismatches(obj, schema, path) + duplicates(obj, schema, path)
+
+
+def mismatches(obj: Any, schema: Schema, path: str = "", old: Any = _ABSENT) -> list[Cause]:
+    """Every error of a value against the schemas of its parts; `path` is where it stands: ``spec``.
+
+    With `old`, what the object was before an update, values that did not change are not judged again: an object that
+    was stored under milder rules can still be changed elsewhere. What is in a list has a past only in a list-map.
+    """
     found: list[Cause] = []
-    _compile(schema)(obj, path, found)
+    _compile(schema)(obj, old, path, found)
     return found
 
 
 def _compile(schema: Schema) -> _Check:
-    done = _compiled.get(schema)
+    done: _Check | None = schema.checker
     if done is not None:
         return done
     made: list[_Check] = []
-    _compiled[schema] = lambda value, path, found: made[0](value, path, found)  # schemas may be recursive
+    schema.checker = lambda value, old, path, found: made[0](value, old, path, found)  # it may be recursive
     made.append(_make(schema))
-    _compiled[schema] = made[0]
+    schema.checker = made[0]
     return made[0]
 
 
 def _make(schema: Schema) -> _Check:
     kind, nullable = schema.type, schema.nullable
     right = _TYPES.get(kind)
-    steps = [s for s in (_children(schema), _enum(schema), _format(schema), _rules(schema), _unique(schema)) if s]
+    makers = (_branches, _text, _format, _number, _items, _enum, _members)
+    steps = [step for make in makers if (step := make(schema)) is not None]
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if value is None:
-            if not nullable and right is not None:
+            if not nullable and right is not None and old is not None:
                 found.append(_wrong_type(path, kind, value))
+            return
+        if old is not _ABSENT and value == old and same(value, old):
             return
         if right is not None and not right(value):
             found.append(_wrong_type(path, kind, value))
             return
         for step in steps:
-            step(value, path, found)
+            step(value, old, path, found)
 
     return run
 
@@ -96,58 +109,132 @@ def _wrong_type(path: str, kind: str, value: Any) -> Cause:
 # --- objects and lists ---------------------------------------------------------------------------
 
 
-def _children(schema: Schema) -> _Check | None:
-    if schema.items is not None:
-        item = _compile(schema.items)
+def _items(schema: Schema) -> _Check | None:
+    """Of a list: its items, then how many there are."""
+    item = _compile(schema.items) if schema.items is not None else None
+    sizes = _limits(schema, "minItems", "maxItems", "uniqueItems")
+    if item is None and not sizes:
+        return None
+    keys = schema.list_map_keys if schema.list_type == "map" else ()
 
-        def items(value: Any, path: str, found: list[Cause]) -> None:
-            if type(value) is list:
-                for i, v in enumerate(value):
-                    item(v, f"{path}[{i}]", found)
+    def items(value: Any, old: Any, path: str, found: list[Cause]) -> None:
+        if type(value) is not list:
+            return
+        if item is not None:
+            past = _by_keys(old, keys) if keys and type(old) is list else {}
+            for i, v in enumerate(value):
+                before = past.get(_keys_of(v, keys), _ABSENT) if past else _ABSENT
+                item(v, before, f"{path}[{i}]", found)
+        for size in sizes:
+            size(value, old, path, found)
 
-        return items
-    if not (schema.properties or schema.values is not None or schema.required):
+    return items
+
+
+def _by_keys(items: list[Any], keys: tuple[str, ...]) -> dict[Any, Any]:
+    return {_keys_of(item, keys): item for item in items}
+
+
+def _keys_of(item: Any, keys: tuple[str, ...]) -> Any:
+    return tuple(repr(item.get(key)) for key in keys) if type(item) is dict else None
+
+
+def _members(schema: Schema) -> _Check | None:
+    """Of an object: how many members, the members in the order of their names, then those that are missing."""
+    sizes = _limits(schema, "minProperties", "maxProperties")
+    if not (schema.properties or schema.values is not None or schema.required or sizes):
         return None
     properties = {k: _compile(s) for k, s in sorted(schema.properties.items())}
     rest = _compile(schema.values) if schema.values is not None else None
     required = schema.required
 
-    def members(value: Any, path: str, found: list[Cause]) -> None:
+    def members(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if type(value) is not dict:
             return
+        before = len(found)
+        for size in sizes:
+            size(value, old, path, found)
+        if len(found) > before:
+            return
         dot = f"{path}." if path else ""
-        for key in required:
-            if key not in value:
-                found.append(fields.required(dot + key))
+        past = old if type(old) is dict else _NO_PAST
         for key in sorted(value):
             inner = properties.get(key, rest)
             if inner is not None:
-                inner(value[key], dot + key, found)
+                inner(value[key], past.get(key, _ABSENT), dot + key, found)
+        for key in required:
+            if key not in value:
+                found.append(fields.required(dot + key))
 
     return members
 
 
-def _unique(schema: Schema) -> _Check | None:
+_NO_PAST: dict[str, Any] = {}
+
+
+def duplicates(value: Any, schema: Schema, path: str = "") -> list[Cause]:
     """Sets hold no value twice, list-maps no two items of one key."""
-    if schema.type != "array" or schema.list_type not in ("set", "map"):
-        return None
+    found: list[Cause] = []
+    if has_keyed_lists(schema):
+        _find_duplicates(value, schema, path, found)
+    return found
+
+
+def has_keyed_lists(schema: Schema) -> bool:
+    """Whether there is a set or a list-map anywhere in it; remembered."""
+    known = schema.keyed
+    if known is None:
+        schema.keyed = False  # it may be recursive
+        children = (*schema.properties.values(), schema.items, schema.values)
+        known = schema.keyed = schema.list_type in ("set", "map") or any(
+            has_keyed_lists(child) for child in children if child is not None
+        )
+    return known
+
+
+def _find_duplicates(value: Any, schema: Schema, path: str, found: list[Cause]) -> None:
+    if type(value) is dict:
+        for key, inner in value.items():
+            child = schema.properties.get(key)
+            if child is not None:
+                if has_keyed_lists(child):
+                    _find_duplicates(inner, child, f"{path}.{key}" if path else key, found)
+            elif schema.values is not None and has_keyed_lists(schema.values):
+                _find_duplicates(inner, schema.values, f"{path}[{key}]", found)
+    elif type(value) is list:
+        if schema.list_type in ("set", "map"):
+            _twice(value, schema, path, found)
+        if schema.items is not None and has_keyed_lists(schema.items):
+            for i, inner in enumerate(value):
+                _find_duplicates(inner, schema.items, f"{path}[{i}]", found)
+
+
+def _twice(value: list[Any], schema: Schema, path: str, found: list[Cause]) -> None:
     keys = schema.list_map_keys
+    defaults = {
+        key: child.rules["default"]
+        for key in keys
+        if schema.items is not None and (child := schema.items.properties.get(key)) and "default" in child.rules
+    }
+    seen: set[str] = set()
+    for i, item in enumerate(value):
+        if schema.list_type == "map":
+            if not isinstance(item, dict):
+                continue
+            item = {k: item.get(k, defaults.get(k)) for k in keys if k in item or k in defaults}
+            if not item:
+                continue
+        text = _identity(item)
+        if text in seen:
+            found.append(fields.duplicate(f"{path}[{i}]", item))
+        seen.add(text)
 
-    def duplicates(value: Any, path: str, found: list[Cause]) -> None:
-        seen: list[Any] = []
-        for i, item in enumerate(value):
-            if schema.list_type == "map":
-                if not isinstance(item, dict):
-                    continue
-                item = {k: item[k] for k in keys if k in item}
-                if not item:
-                    continue
-            if any(same(item, s) for s in seen):
-                found.append(fields.duplicate(f"{path}[{i}]", item))
-            else:
-                seen.append(item)
 
-    return duplicates
+def _identity(value: Any) -> str:
+    """Equal for equal JSON values alone: members sorted, 1 and 1.0 alike, 1 and true not."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return msgspec.json.encode(value, order="deterministic").decode()
 
 
 # --- values --------------------------------------------------------------------------------------
@@ -158,7 +245,7 @@ def _enum(schema: Schema) -> _Check | None:
         return None
     allowed = list(schema.enum)
 
-    def member_of(value: Any, path: str, found: list[Cause]) -> None:
+    def member_of(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if not any(same(value, a) for a in allowed):
             shown = ", ".join(fields.show(a) for a in allowed)
             message = f"Unsupported value: {fields.show(value)}: supported values: {shown}"
@@ -175,7 +262,7 @@ def _format(schema: Schema) -> _Check | None:
         return None
     name = schema.format
 
-    def formatted(value: Any, path: str, found: list[Cause]) -> None:
+    def formatted(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if isinstance(value, str) and not right(value):
             found.append(
                 fields.type_invalid(path, value, f"{path} in body must be of type {name}: {fields.show(value)}")
@@ -247,16 +334,41 @@ _FORMATS: dict[str, Callable[[str], bool]] = {
 }
 
 
-def _rules(schema: Schema) -> _Check | None:
-    steps = [make(schema.rules[name], schema.rules) for name, make in _RULES.items() if name in schema.rules]
-    if not steps:
-        return None
-    if len(steps) == 1:
-        return steps[0]
+def _limits(schema: Schema, *names: str) -> list[_Check]:
+    return [_RULES[name](schema.rules[name], schema.rules) for name in names if name in schema.rules]
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+
+def _in_turn(steps: list[_Check]) -> _Check | None:
+    if len(steps) < 2:
+        return steps[0] if steps else None
+
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         for step in steps:
-            step(value, path, found)
+            step(value, old, path, found)
+
+    return run
+
+
+def _branches(schema: Schema) -> _Check | None:
+    return _in_turn(_limits(schema, "anyOf", "oneOf", "allOf", "not"))
+
+
+def _number(schema: Schema) -> _Check | None:
+    return _in_turn(_limits(schema, "multipleOf", "minimum", "maximum"))
+
+
+def _text(schema: Schema) -> _Check | None:
+    """Of a string only the first mistake is told."""
+    steps = _limits(schema, "maxLength", "minLength", "pattern")
+    if len(steps) < 2:
+        return steps[0] if steps else None
+
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
+        before = len(found)
+        for step in steps:
+            step(value, old, path, found)
+            if len(found) > before:
+                return
 
     return run
 
@@ -268,7 +380,7 @@ def _number_rule(wrong: Callable[[Any, Any], bool], text: Callable[[Any, dict[st
     def make(limit: Any, rules: dict[str, Any]) -> _Check:
         said = text(limit, rules)
 
-        def run(value: Any, path: str, found: list[Cause]) -> None:
+        def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
             if _is_number(value) and wrong(value, limit):
                 found.append(fields.invalid(path, value, f"{path} in body {said}"))
 
@@ -299,29 +411,23 @@ def _not_multiple(value: Any, of: Any) -> bool:
 
 
 def _pattern(pattern: Any, rules: dict[str, Any]) -> _Check:
-    search = _regex(str(pattern)).search
+    from kcore.cel import regex
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    try:
+        search = regex.compiled(str(pattern)).search
+    except (ValueError, UnicodeEncodeError):
+        return lambda value, old, path, found: None  # such a definition was stored before it was refused
+
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if isinstance(value, str) and not search(value):
             found.append(fields.invalid(path, value, f"{path} in body should match '{pattern}'"))
 
     return run
 
 
-@lru_cache(maxsize=1024)
-def _regex(pattern: str) -> re.Pattern[str]:
-    """A Go regular expression. What Python cannot read matches everything: it was refused with the CRD, if at all."""
-    text = pattern.replace(r"\z", r"\Z").replace(r"\pL", r"[^\W\d_]").replace("(?<", "(?P<").replace("(?P<=", "(?<=")
-    text = re.sub(r"\$(?=$|\)|\|)", r"\\Z", text)  # Go's $ is the very end of the text
-    try:
-        return re.compile(text, re.ASCII)
-    except re.error:
-        return re.compile("")
-
-
 def _sized(type_: type[Any], what: Callable[[str, Any, int], Cause], wrong: Callable[[int, int], bool]) -> _Make:
     def make(limit: Any, rules: dict[str, Any]) -> _Check:
-        def run(value: Any, path: str, found: list[Cause]) -> None:
+        def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
             if isinstance(value, type_) and wrong(len(value), int(limit)):
                 found.append(what(path, value, int(limit)))
 
@@ -344,7 +450,7 @@ def _nested(subs: Any, rules: dict[str, Any]) -> list[_Check]:
 
 def _fails(run: _Check, value: Any, path: str) -> list[Cause]:
     found: list[Cause] = []
-    run(value, path, found)
+    run(value, _ABSENT, path, found)
     return found
 
 
@@ -355,7 +461,7 @@ def _fewest(failures: list[list[Cause]]) -> list[Cause]:
 def _all_of(subs: Any, rules: dict[str, Any]) -> _Check:
     checks = _nested(subs, rules)
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         wrong = [c for check in checks for c in _fails(check, value, path)]
         if wrong:
             found.append(fields.invalid(path, "", f'"{path}" must validate all the schemas (allOf)'))
@@ -367,7 +473,7 @@ def _all_of(subs: Any, rules: dict[str, Any]) -> _Check:
 def _any_of(subs: Any, rules: dict[str, Any]) -> _Check:
     checks = _nested(subs, rules)
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         failures = [_fails(check, value, path) for check in checks]
         if checks and all(failures):
             found.append(fields.invalid(path, "", f'"{path}" must validate at least one schema (anyOf)'))
@@ -379,7 +485,7 @@ def _any_of(subs: Any, rules: dict[str, Any]) -> _Check:
 def _one_of(subs: Any, rules: dict[str, Any]) -> _Check:
     checks = _nested(subs, rules)
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         failures = [_fails(check, value, path) for check in checks]
         valid = sum(1 for f in failures if not f)
         if checks and valid != 1:
@@ -394,7 +500,7 @@ def _one_of(subs: Any, rules: dict[str, Any]) -> _Check:
 def _not(sub: Any, rules: dict[str, Any]) -> _Check:
     checks = _nested([sub], rules)
 
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if checks and not _fails(checks[0], value, path):
             found.append(fields.invalid(path, "", f'"{path}" must not validate the schema (not)'))
 
@@ -402,7 +508,7 @@ def _not(sub: Any, rules: dict[str, Any]) -> _Check:
 
 
 def _unique_items(wanted: Any, rules: dict[str, Any]) -> _Check:
-    def run(value: Any, path: str, found: list[Cause]) -> None:
+    def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if wanted and type(value) is list and any(same(v, w) for i, v in enumerate(value) for w in value[:i]):
             found.append(fields.invalid(path, value, f"{path} in body shouldn't contain duplicates"))
 

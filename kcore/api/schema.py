@@ -42,6 +42,17 @@ class Schema:
     # CRD rules that have no room above: minimum, pattern, x-kubernetes-validations, default, ...
     rules: dict[str, Any] = attrs.Factory(dict)
 
+    checker: Any = attrs.field(default=None, init=False, repr=False)
+    """What `kcore.api.rules` compiled from it: kept here, for custom resources' schemas come and go."""
+    keyed: bool | None = attrs.field(default=None, init=False, repr=False)
+    """Whether there is a set or a list-map in it or below, once somebody has looked."""
+    embeds: bool | None = attrs.field(default=None, init=False, repr=False)
+    """Whether there is an embedded object in it or below, once somebody has looked."""
+    ruled: bool | None = attrs.field(default=None, init=False, repr=False)
+    """Whether there is a CEL rule in it or below, once somebody has looked."""
+    compiled: Any = attrs.field(default=None, init=False, repr=False)
+    """Its own CEL rules, compiled (`kcore.api.structural.expressions`)."""
+
     def child(self, key: str) -> Schema | None:
         """The node of an object's member: a declared property, else the map's values."""
         return self.properties.get(key) or self.values

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 import attrs
+import trio
 
 from kcore import errors
 from kcore.api import names
@@ -18,6 +19,9 @@ from kcore.objects.selectors import EVERYTHING, Selector
 _NUMBER = re.compile(r"[-+]?[0-9]{1,18}").fullmatch
 _FieldTest = tuple[str, Callable[[Entry], str], bool, str]  # field, how to read it, wanted equal, value
 
+_MANY = 5_000  # objects
+_BREATH = 200  # of them: a few milliseconds
+
 
 @attrs.frozen(slots=True)
 class Selection:
@@ -28,6 +32,7 @@ class Selection:
     labels: Selector = EVERYTHING
     fields: tuple[_FieldTest, ...] = ()
     everything: bool = False  # nothing is left out, not even by namespace
+    indexed: bool = True  # fields can be read at any time: nothing has to be converted by a webhook before
 
     @staticmethod
     def parse(served: Served, namespace: str, label_selector: str = "", field_selector: str = "") -> Selection:
@@ -41,7 +46,7 @@ class Selection:
             for field, op, value in selectors.parse_fields(field_selector):
                 tests.append((field, served.extractor(field), op == "=", value))
         everything = not namespace and not tests and labels.everything
-        return Selection(served.cache, namespace, labels, tuple(tests), everything)
+        return Selection(served.cache, namespace, labels, tuple(tests), everything, not served.remote)
 
     @property
     def narrows(self) -> bool:
@@ -58,6 +63,20 @@ class Selection:
                 return False
         return self.labels.everything or self.labels.matches(entry.labels)
 
+    async def prepare(self) -> None:
+        """Read what `entries` will look at first: an index over very many objects is not made in one breath."""
+        cache = self.cache
+        if len(cache.entries) < _MANY or not self.narrows or cache.indexed([f for f, *_ in self.fields], self.labels):
+            return
+        labelled = not self.labels.everything
+        for at, entry in enumerate(list(cache.entries.values())):
+            for _, extract, _, _ in self.fields:
+                extract(entry)
+            if labelled:
+                entry.labels  # noqa: B018  # it remembers them
+            if not at % _BREATH:
+                await trio.lowlevel.checkpoint()
+
     def entries(self) -> Iterable[Entry]:
         """The current entries, in order, found by the narrowest index there is."""
         cache = self.cache
@@ -70,7 +89,8 @@ class Selection:
                 if not self.namespace:
                     return [e for path in cache.paths(value) if self.matches(e := cache.entries[path])]
                 continue
-            return [e for e in cache.with_field(field, value, extract) if self.matches(e)]
+            if self.indexed:
+                return [e for e in cache.with_field(field, value, extract) if self.matches(e)]
         for requirement in self.labels.requirements:
             if requirement.op == "in" and len(requirement.values) == 1:
                 (value,) = requirement.values
@@ -79,6 +99,11 @@ class Selection:
         if self.narrows:
             return [e for path in cache.paths(self.namespace) if self.matches(e := entries[path])]
         return [entries[path] for path in cache.paths(self.namespace)]
+
+    def candidates(self) -> list[Entry]:
+        """The current entries that may match, as far as that can be told without reading their fields."""
+        entries = self.cache.entries
+        return [entries[path] for path in self.cache.paths(self.namespace)]
 
     def _named(self, name: str) -> list[Entry]:
         cache = self.cache
@@ -91,7 +116,7 @@ class Selection:
         for field, extract, equal, value in self.fields:
             if equal and field in ("metadata.name", "metadata.namespace"):
                 return self.cache.watch(field, value)
-            if equal:
+            if equal and self.indexed:
                 return self.cache.watch(field, value, extract)
         if self.namespace:
             return self.cache.watch("metadata.namespace", self.namespace)

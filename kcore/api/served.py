@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kcore.api import layout
@@ -26,8 +26,12 @@ class Served:
         self.head = layout.head(kind.api_version, kind.kind)
         # upstream leaves out what every item of a typed list repeats; custom resources have no such list type
         self.item_head = b"{" if kind.message else self.head
-        self.list_head = layout.head(kind.api_version, kind.kind + "List")
-        self.converts = kind.from_storage is not None
+        self.list_head = layout.head(kind.api_version, kind.listed)
+        self._conversion = kind.conversion
+        self.converts = kind.from_storage is not None or kind.conversion is not None
+        self.remote = kind.conversion is not None and kind.conversion.remote
+        """Entries must be made `ready` before anything is read of them: a webhook converts them."""
+        self._form = self.head if kind.conversion is None else kind.conversion  # forms of one declaration
         self.stored_head = layout.head(stored.api_version, stored.kind)
         package = (kind.group or "core").partition(".")[0]
         self.go_type = f"*{package}.{kind.kind}" if kind.message else "*unstructured.Unstructured"
@@ -38,36 +42,72 @@ class Served:
     def key(self, namespace: str, name: str) -> str:
         return layout.key(self.prefix, namespace, name)
 
+    def settled(self, entry: Entry) -> bool:
+        """The entry lies in the store as it is served."""
+        return self._conversion is None or self._conversion.current(entry.version, entry.revision)
+
+    def lies(self, entry: Entry, value: bytes) -> bool:
+        """Whether a value would put nothing new in the place of an entry; times of managers do not count."""
+        head = layout.head(entry.version, self.kind.kind)
+        new, old = layout.decode_json(value), entry.copy(head)
+        old["metadata"].pop("resourceVersion", None)
+        for each in (new, old):
+            each["metadata"]["managedFields"] = [
+                {k: v for k, v in f.items() if k != "time"} for f in each["metadata"].get("managedFields") or ()
+            ]
+        return bool(new == old)
+
+    async def ready(self, entries: Iterable[Entry]) -> None:
+        """Convert what a webhook has to convert, all at once. Raises InternalError."""
+        conversion = self._conversion
+        assert conversion is not None
+        waiting = [e for e in entries if self._form not in e.forms and not conversion.current(e.version, e.revision)]
+        if waiting:
+            stored = [e.copy(layout.head(e.version, self.kind.kind)) for e in waiting]
+            for entry, obj in zip(waiting, await conversion.read(stored), strict=True):
+                entry.forms[self._form] = obj
+
     def object(self, entry: Entry) -> Object:
         """The decoded object in this version: shared, read-only."""
-        if not self.converts:
+        if not self.converts or (self._conversion is not None and self.settled(entry)):
             return entry.object(self.head)
-        found = entry.forms.get(self.head)
+        found: Object | None = entry.forms.get(self._form)
         if found is None:
-            found = entry.forms[self.head] = self._converted(entry.copy(self.stored_head))
+            found = entry.forms[self._form] = self._converted(entry)
         return found
 
     def copy(self, entry: Entry) -> Object:
         """The decoded object in this version, for the caller to change."""
-        if not self.converts:
+        if not self.converts or (self._conversion is not None and self.settled(entry)):
             return entry.copy(self.head)
-        return self._converted(entry.copy(self.stored_head))
+        if self.remote:
+            return layout.decode_json(layout.encode_json(self.object(entry)))  # type: ignore[no-any-return]
+        return self._converted(entry)
 
-    def _converted(self, obj: Object) -> Object:
+    def _converted(self, entry: Entry) -> Object:
+        if self._conversion is not None:
+            return self._conversion.local(entry.copy(layout.head(entry.version, self.kind.kind)))
         assert self.kind.from_storage is not None
-        out = self.kind.from_storage(obj)
+        out = self.kind.from_storage(entry.copy(self.stored_head))
         out["kind"], out["apiVersion"] = self.kind.kind, self.kind.api_version
         return out
 
     def tail(self, entry: Entry) -> bytes:
         """Everything of the JSON form from ``"metadata"`` on, with the closing brace."""
-        if not self.converts:
+        if not self.converts or (self._conversion is not None and self.settled(entry)):
             return entry.tail
-        found = entry.forms.get(("tail", self.head))
+        key = ("tail", self._form)
+        found = entry.forms.get(key)
         if found is None:
             encoded = layout.encode(self.object(entry))
-            found = entry.forms["tail", self.head] = layout.tail(encoded, entry.revision)
+            found = entry.forms[key] = layout.tail(encoded, entry.revision)
         return found
+
+    def item(self, entry: Entry, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """The tail with something before it, for long lists; not copied, where that can be."""
+        if self._conversion is not None and self.settled(entry):
+            return entry.item(before)
+        return before, self.tail(entry)
 
     def json(self, entry: Entry) -> list[bytes]:
         return [self.head, self.tail(entry)]
@@ -93,7 +133,7 @@ class Served:
             return lambda entry: entry.namespace
         read = self.kind.selectable.get(field)
         if read is None:
-            if self.kind.selectable:
+            if self.kind.selectable or self.kind.conversion is not None:
                 raise BadRequest(f"field label not supported: {field}")
             known = ", ".join(f'"{f}"' for f in _NAME_FIELDS)
             raise BadRequest(f'"{field}" is not a known field selector: only {known}')

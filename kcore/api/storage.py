@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import trio
@@ -21,7 +22,7 @@ from kcore.api import layout
 from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.cache import Entry
-from kcore.api.checks import checked, metadata_causes, refuse, update_causes
+from kcore.api.checks import metadata_causes, refuse, update_causes
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
 from kcore.api.patch import apply
@@ -30,7 +31,7 @@ from kcore.errors import CompareFailed
 from kcore.metrics import Metrics
 from kcore.objects import Object
 from kcore.objects.names import random_suffix
-from kcore.store import KeyValue, Store
+from kcore.store import Store
 
 MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
 RETRIES = 8
@@ -67,8 +68,21 @@ class Hooks:
     async def deleted(self, obj: Object) -> None:
         """Called after the object has been removed."""
 
+    def mark(self, obj: Object) -> bool:
+        """Called with a copy of an object that a DELETE names: mark it and return True if this kind ends in a way
+        of its own. It is then written, and whoever marked it removes it. False: the rules of all kinds apply.
+        """
+        return False
+
 
 _NOTHING = Reservation()
+
+
+def _whole(reservation: Reservation) -> AbstractContextManager[object]:
+    """Around a write: one that has reserved something happens wholly or not at all, even if its client goes."""
+    return nullcontext() if reservation is _NOTHING else trio.CancelScope(shield=True)
+
+
 _NO_HOOKS = Hooks()
 
 
@@ -103,7 +117,10 @@ class Storage:
         """The newest committed state of an object."""
         if self.feed.revision < self.store.revision:
             await self.feed.caught_up()
-        return served.cache.get(namespace, name)
+        found = served.cache.get(namespace, name)
+        if found is not None and served.remote:
+            await served.ready([found])
+        return found
 
     async def get(self, served: Served, namespace: str, name: str) -> Entry:
         """Raises NotFound."""
@@ -171,30 +188,46 @@ class Storage:
         if request.mutated:
             self._prepare_again(served, namespace, obj, meta)
         name = request.name = obj["metadata"].get("name", "")
-        refuse(served, name, metadata_causes(served, obj) + checked(served, obj) + list(strategy.validate(obj)))
+        refuse(served, name, metadata_causes(served, obj) + list(strategy.validate(obj)))
         reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(obj, None, caller.dry_run)
         try:
             self._warn(served, obj, None, caller)
             await self.validate(request, plugins)
-            written = await self._insert(served, namespace, name, self._encode(served, obj), caller.dry_run)
+            value = await self.encode(served, obj)
+            with _whole(reservation):
+                written = await self._insert(served, namespace, name, value, caller.dry_run)
         except CompareFailed:
-            await reservation.undo()
+            with trio.CancelScope(shield=True):
+                await reservation.undo()
             raise await self._exists(served, namespace, name) from None
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
             raise
         if reservation is not _NOTHING:
-            await (reservation.undo() if caller.dry_run else reservation.done(obj))
-        return written
+            with trio.CancelScope(shield=True):
+                await (reservation.undo() if caller.dry_run else reservation.done(obj))
+        return await self.readable(served, written)
 
     async def _insert(self, served: Served, namespace: str, name: str, value: bytes, dry_run: bool) -> Written:
         if dry_run:
             if await self.find(served, namespace, name) is not None:
                 raise CompareFailed(name, 0, 1)
-            return Written(Entry(namespace, name, 0, layout.tail(value, 0)), created=True)
-        kv = await self.store.put(served.key(namespace, name), value, expect=0)
-        return Written(_entry(namespace, name, kv), created=True)
+            return Written(Entry.stored(namespace, name, 0, value), created=True)
+        return Written(await self.put(served, namespace, name, value, 0), created=True)
+
+    async def put(self, served: Served, namespace: str, name: str, value: bytes, expect: int) -> Entry:
+        """Raises CompareFailed."""
+        kv = await self.store.put(served.key(namespace, name), value, expect=expect)
+        if served.kind.conversion is not None:
+            served.kind.conversion.written(kv.mod_revision)
+        return Entry.stored(namespace, name, kv.mod_revision, value)
+
+    async def readable(self, served: Served, written: Written) -> Written:
+        """What was written, in the form in which it can be answered with."""
+        if served.remote:
+            await served.ready([written.entry])
+        return written
 
     async def _exists(self, served: Served, namespace: str, name: str) -> errors.AlreadyExists:
         error = errors.already_exists(served.kind.plural, name, served.kind.group)
@@ -266,14 +299,16 @@ class Storage:
         try:
             self._warn(served, new, old, caller)
             await self.validate(request, plugins)
-            written = await self._commit(served, entry, new, old, caller)
+            with _whole(reservation):
+                written = await self._commit(served, entry, new, old, caller)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
             raise
         if reservation is not _NOTHING:
-            await (reservation.undo() if caller.dry_run else reservation.done(new))
-        return written
+            with trio.CancelScope(shield=True):
+                await (reservation.undo() if caller.dry_run else reservation.done(new))
+        return await self.readable(served, written)
 
     def _carry_over(self, served: Served, entry: Entry, new: Object, old: Object) -> None:
         """Metadata that no client may change; the checks of resourceVersion and uid."""
@@ -288,7 +323,7 @@ class Storage:
             cause = errors.Cause(
                 "FieldValueInvalid", "Invalid value: 0: must be specified for an update", "metadata.resourceVersion"
             )
-            raise errors.invalid(kind.kind, entry.name, [cause], kind.group)
+            raise errors.invalid(kind.plural, entry.name, [cause], kind.group)  # upstream has the resource here
         if meta.get("uid") and meta["uid"] != was["uid"]:
             where = f"/registry/{kind.plural}/{entry.path}"
             raise errors.conflict(
@@ -319,25 +354,26 @@ class Storage:
             if dry_run or _unchanged(obj, served.object(entry)):
                 return entry
             try:
-                key, value = served.key(namespace, name), self._encode(served, obj)
-                return _entry(namespace, name, await self.store.put(key, value, expect=entry.revision))
+                value = await self.encode(served, obj)
+                return await self.put(served, namespace, name, value, entry.revision)
             except CompareFailed:
                 continue
         raise errors.modified(served.kind.plural, name, served.kind.group)
 
     async def _commit(self, served: Served, entry: Entry, new: Object, old: Object, caller: Caller) -> Written:
-        if _unchanged(new, old):
+        if _unchanged(new, old) and served.settled(entry):
             return Written(entry)  # no write, no event
         finished = served.finished(new)
-        value = self._encode(served, new)
-        shown = Entry(entry.namespace, entry.name, entry.revision, layout.tail(value, entry.revision))
+        value = await self.encode(served, new)
+        if served.kind.conversion is not None and served.lies(entry, value):
+            return Written(entry)
+        shown = Entry.stored(entry.namespace, entry.name, entry.revision, value)
         if caller.dry_run:
             return Written(shown, deleted=finished)
         if finished:
             await self.remove(served, entry)
             return Written(shown, deleted=True)
-        kv = await self.store.put(served.key(entry.namespace, entry.name), value, expect=entry.revision)
-        return Written(_entry(entry.namespace, entry.name, kv))
+        return Written(await self.put(served, entry.namespace, entry.name, value, entry.revision))
 
     async def remove(self, served: Served, entry: Entry) -> None:
         """Take an object out of the store. Raises CompareFailed if it is not as `entry` says any more."""
@@ -347,8 +383,10 @@ class Storage:
             await self.feed.caught_up()
             await hooks.deleted(served.object(entry))
 
-    def _encode(self, served: Served, obj: Object) -> bytes:
-        value = served.encode(obj)
+    async def encode(self, served: Served, obj: Object) -> bytes:
+        """The bytes to be stored. Raises ApiError for what is too large or cannot be converted."""
+        conversion = served.kind.conversion
+        value = served.encode(obj) if conversion is None else layout.encode(await conversion.write(obj))
         if len(value) > MAX_VALUE:
             raise errors.ApiError("etcdserver: request is too large", reason="")
         return value
@@ -468,6 +506,7 @@ def manage(old: Object | None, new: Object, served: Served, caller: Caller, subr
         api_version=served.kind.api_version,
         time=clock.timestamp(),
         subresource=subresource,
+        reset=served.kind.strategy.managed_reset(subresource),
     )
 
 
@@ -479,10 +518,6 @@ def _uid() -> str:
     """A UUID of version 4. (As `uuid.uuid4` makes it, in a fifth of the time.)"""
     h = os.urandom(16).hex()
     return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
-
-
-def _entry(namespace: str, name: str, kv: KeyValue) -> Entry:
-    return Entry.stored(namespace, name, kv.mod_revision, kv.value)
 
 
 def _unchanged(new: Object, old: Object) -> bool:

@@ -56,6 +56,8 @@ class Subresources:
         """A request for ``<resource>/<name>/<subresource>``."""
         kind, name = served.kind, info.subresource
         declared = kind.subresources.get(name)
+        if declared is None and kind.conversion is not None:
+            raise errors.not_found(kind.plural, info.name, kind.group)
         if declared is None or (kind.namespaced and not info.namespace):
             raise self._server.unknown_resource()
         if info.verb not in declared.verbs and _METHODS.get(request.method, "") not in declared.verbs:

@@ -104,8 +104,8 @@ def table(
         row: dict[str, Any] = {"cells": [cell(obj) for cell in cells]}
         if include == "Object":
             row["object"] = obj
-        elif include != "None":
-            row["object"] = partial(entry, version)
+        else:
+            row["object"] = None if include == "None" else partial(entry, version)
         rows.append(row)
     return {
         "kind": "Table",

@@ -173,9 +173,9 @@ class Verbs:
         parsed = listing.parse(request)
         page = await listing.page(self._feed, served, info.namespace, parsed)
         caller = Caller(user)
+        response = answers.page(served, page, form, include=_include(request, form))
         with caller:
             await self.delete_entries(served, page.entries, wanted, caller)
-        response = answers.page(served, page, form, include=_include(request, form))
         response.headers += answers.warning_headers(caller.warnings)
         return response
 

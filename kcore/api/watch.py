@@ -44,6 +44,8 @@ class Watch:
     async def start(self) -> None:
         """Take the place from which to watch. Raises Gone when the resourceVersion is too old, BadRequest."""
         options, feed = self._options, self._feed
+        if not self._served.remote:
+            await self._selection.prepare()
         try:
             version = version_number(options.resource_version)
         except errors.BadRequest as error:
@@ -59,7 +61,7 @@ class Watch:
                 raise errors.Gone(f"too old resource version: {version} ({self._selection.cache.since})")
             past, self._floor = found, version
         elif options.send_initial is not False:
-            self._initial = [(ADDED, entry, None) for entry in self._selection.entries()]
+            self._initial = [(ADDED, entry, None) for entry in await self._entries()]
             if options.send_initial and options.bookmarks:
                 self._initial.append((BOOKMARK, self._mark(initial_end=True), None))
         self._watcher = self._selection.watcher()
@@ -76,6 +78,8 @@ class Watch:
             if self._watcher.closed:
                 raise errors.Gone("too old resource version: the watch fell behind")
             if changes:
+                if self._served.remote:
+                    await self._convert(changes)
                 items = self._tell(changes)
                 if items:
                     return items
@@ -87,6 +91,24 @@ class Watch:
                 self._bookmark_at = now + BOOKMARK_SECONDS
                 self._feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
                 return [(BOOKMARK, self._mark(), None)]
+
+    async def _entries(self) -> list[Entry]:
+        """The present state; it is all taken at one moment, though a webhook may take its time to convert it."""
+        if not self._served.remote:
+            return list(self._selection.entries())
+        while True:
+            found = self._selection.candidates() if self._selection.fields else list(self._selection.entries())
+            changed = self._selection.cache.changed
+            await self._served.ready(found)
+            if self._selection.cache.changed == changed:
+                return list(self._selection.entries())
+
+    async def _convert(self, changes: list[Change]) -> None:
+        entries = [change.entry for change in changes]
+        if self._selection.fields:
+            entries += [change.old for change in changes if change.old is not None]
+            entries += [change.gone() for change in changes if change.old is not None]
+        await self._served.ready(entries)
 
     def close(self) -> None:
         watcher = getattr(self, "_watcher", None)

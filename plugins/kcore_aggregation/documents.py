@@ -52,7 +52,7 @@ class Priorities:
     def group(self, name: str) -> tuple[int, str]:
         return -self.groups.get(name, 0), name
 
-    def version(self, group: str, version: str) -> tuple[int, tuple[int, int, int]]:
+    def version(self, group: str, version: str) -> tuple[int, tuple[int, int, int, str]]:
         return -self.versions.get((group, version), 0), version_rank(version)
 
 

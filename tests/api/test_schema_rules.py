@@ -115,9 +115,9 @@ def test_all_errors_are_found_in_upstreams_order() -> None:
         ("spec.c", "NotSupported", 'Unsupported value: "z": supported values: "a", "b"'),
         ("spec.l[2].k", "Required", "Required value"),
         ("spec.l", "TooMany", "Too many: 3: must have at most 2 items"),
-        ("spec.l[1]", "Duplicate", 'Duplicate value: {"k":"a"}'),
         ("spec.n", "Invalid", "Invalid value: 9: spec.n in body should be less than or equal to 5"),
         ("spec.p", "TooLong", "Too long: may not be more than 3 bytes"),
+        ("spec.l[1]", "Duplicate", 'Duplicate value: {"k":"a"}'),
     ]
     assert errors({}, schema) == [("spec.n", "Required", "Required value")]
 
