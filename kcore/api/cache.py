@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -21,6 +21,7 @@ import trio
 
 from kcore.api import layout
 from kcore.objects import Object
+from kcore.objects.selectors import Selector
 
 RING = 4096  # events kept for watches that start in the past
 _RECENT = 256  # of these, the ones that most watches may still want in decoded form
@@ -68,6 +69,11 @@ class Entry:
         return self._tail or layout.tail(self.value, self.revision)
 
     @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
+
+    @property
     def json(self) -> bytes:
         """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
         return self.value or b"{" + self._tail
@@ -75,11 +81,6 @@ class Entry:
     def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
         """The tail with something before it, for long lists: the value is not copied."""
         return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
-
-    @property
-    def version(self) -> str:
-        """The apiVersion in which it lies in the store."""
-        return layout.version(self.value)
 
     @property
     def labels(self) -> dict[str, str]:
@@ -339,6 +340,11 @@ class Cache:
     def count(self, namespace: str = "", start: str = "") -> int:
         order = self.namespaces.get(namespace, []) if namespace else self.order
         return len(order) - (bisect_left(order, start) if start else 0)
+
+    def indexed(self, fields: Iterable[str], labels: Selector) -> bool:
+        """Whether nothing need be looked into to find objects by these."""
+        known = self._by_field.keys() | {"metadata.name", "metadata.namespace"}
+        return all(field in known for field in fields) and (labels.everything or self._by_label is not None)
 
     def with_label(self, key: str, value: str) -> list[Entry]:
         """Entries that carry a label, in order. The index is made when it is first asked for."""

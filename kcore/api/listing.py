@@ -114,6 +114,7 @@ async def page(feed: Feed, served: Served, namespace: str, options: ListOptions)
     """The objects asked for. Raises BadRequest, Gone, Timeout (a resourceVersion of the future)."""
     selection = Selection.parse(served, namespace, options.label_selector, options.field_selector)
     if not served.remote:
+        await selection.prepare()
         return await _page(feed, served, selection, options)
     if selection.fields:  # whether an object matches shows only when it has been converted
         await feed.caught_up()

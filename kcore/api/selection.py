@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 
 import attrs
+import trio
 
 from kcore import errors
 from kcore.api import names
@@ -17,6 +18,9 @@ from kcore.objects.selectors import EVERYTHING, Selector
 
 _NUMBER = re.compile(r"[-+]?[0-9]{1,18}").fullmatch
 _FieldTest = tuple[str, Callable[[Entry], str], bool, str]  # field, how to read it, wanted equal, value
+
+_MANY = 5_000  # objects
+_BREATH = 200  # of them: a few milliseconds
 
 
 @attrs.frozen(slots=True)
@@ -58,6 +62,20 @@ class Selection:
             if (extract(entry) == value) is not equal:
                 return False
         return self.labels.everything or self.labels.matches(entry.labels)
+
+    async def prepare(self) -> None:
+        """Read what `entries` will look at first: an index over very many objects is not made in one breath."""
+        cache = self.cache
+        if len(cache.entries) < _MANY or not self.narrows or cache.indexed([f for f, *_ in self.fields], self.labels):
+            return
+        labelled = not self.labels.everything
+        for at, entry in enumerate(list(cache.entries.values())):
+            for _, extract, _, _ in self.fields:
+                extract(entry)
+            if labelled:
+                entry.labels  # noqa: B018  # it remembers them
+            if not at % _BREATH:
+                await trio.lowlevel.checkpoint()
 
     def entries(self) -> Iterable[Entry]:
         """The current entries, in order, found by the narrowest index there is."""

@@ -44,6 +44,8 @@ class Watch:
     async def start(self) -> None:
         """Take the place from which to watch. Raises Gone when the resourceVersion is too old, BadRequest."""
         options, feed = self._options, self._feed
+        if not self._served.remote:
+            await self._selection.prepare()
         try:
             version = version_number(options.resource_version)
         except errors.BadRequest as error:
