@@ -42,6 +42,7 @@ class Scale:
         form = negotiate.negotiate(request)
         if info.verb == "get":
             entry = await storage.get(served, info.namespace, info.name)
+            _require_replicas(served, entry)
             return answers.encoded(scale_of(served, entry), form)
         if info.verb == "update":
             caller = options.caller(request, user, "update")
@@ -130,6 +131,15 @@ def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
 
 def _prepare(new: Object, old: Object) -> None:
     """Nothing but the replicas has been changed: there is nothing to carry over."""
+
+
+def _require_replicas(served: Served, entry: Entry) -> None:
+    """A custom resource may have no count where its definition says that it is. Raises InternalError."""
+    paths = served.kind.scale
+    if served.kind.conversion is None or paths is None or _at(served.object(entry), paths.spec_replicas) is not None:
+        return
+    why = f'the spec replicas field "{paths.spec_replicas}" does not exist'
+    raise errors.InternalError(f"Internal error occurred: {why}", details={"causes": [{"message": why}]})
 
 
 def scale_of(served: Served, entry: Entry) -> Object:
