@@ -21,7 +21,8 @@ from kcore.http.messages import HeaderList
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-TURN = 1  # requests that may start in one round of the event loop
+TURN_SECONDS = 0.0005  # of requests' work that may start in one round of the event loop: a round is not free either
+TURN_MOST = 8  # requests, however little each takes; one may always start
 FIRST = 1  # and of those that would be next anyway, because their flow has been quiet
 _WAIT_SECONDS = 15.0  # a quarter of a request's time, as upstream
 _ALL = frozenset("*")
@@ -58,6 +59,9 @@ class FlowControl:
         self.matcher = Matcher(())
         self._limited: list[Level] = []
         self._started = self._first = 0  # in this round of the loop
+        self._turn = 1  # how many may start in one
+        self._cost = TURN_SECONDS  # what a request has lately taken of a round
+        self._began = 0.0  # when the first of this round started
         self._clock = 0.0  # virtual, of the turnstile
         self._waiting: dict[Ticket, None] = {}  # in the order of arrival
         self._wake = trio.Event()
@@ -117,16 +121,17 @@ class FlowControl:
         if level.spec.exempt:
             self._start(ticket)
             numbers.regular += 1
-        elif self._started >= TURN or level.waiting:
+        elif self._started >= self._turn or level.waiting:
             if self._first < FIRST and level.has_credit(ticket) and self._may_start(level, width):
                 self._first += 1
                 self._start(ticket)
                 numbers.waited.observe(0.0)
                 numbers.seats.observe(width)
         elif self._may_start(level, width):
-            self._started += 1
-            if self._started == TURN:
+            if not self._started:
+                self._began = time.perf_counter()
                 self._stir()
+            self._started += 1
             self._start(ticket)
             if width == 1:
                 numbers.regular += 1
@@ -196,17 +201,26 @@ class FlowControl:
                     with trio.move_on_at(oldest.arrived + _WAIT_SECONDS):
                         await self._wake.wait()
                 self._parked = False
+            if self._started:
+                self._learn()
             self._started = self._first = 0
             if self._waiting:
+                self._began = time.perf_counter()
                 self._expire()
                 self._dispatch()
+
+    def _learn(self) -> None:
+        """A round has ended: from how long it took follows how many may start in the next one."""
+        each = (time.perf_counter() - self._began) / (self._started + self._first)
+        self._cost += (each - self._cost) / 8
+        self._turn = min(max(int(TURN_SECONDS / self._cost), 1), TURN_MOST)
 
     def _stir(self) -> None:
         if self._parked:
             self._wake.set()
 
     def _dispatch(self) -> None:
-        while self._started < TURN:
+        while self._started < self._turn:
             level = self._next()
             if level is None:
                 return
