@@ -119,10 +119,23 @@ def compile_expression(env: Environment, source: str, result: Iterable[Type] | N
         raise Invalid(f"compilation failed: {error}") from None
     wanted = None if result is None else tuple(result)
     if wanted is not None and not any(_exactly(program.type, type_) for type_ in wanted):
-        names = [str(type_) for type_ in wanted]
+        names = [_shown(type_) for type_ in wanted]
         expected = names[0] if len(names) == 1 else f"one of [{' '.join(names)}]"
-        raise Invalid(f"must evaluate to {expected} but got {program.type}")
+        raise Invalid(f"must evaluate to {expected} but got {_shown(program.type)}")
     return program
+
+
+_RUNTIME_NAMES = {
+    "null": "null_type",
+    "timestamp": "google.protobuf.Timestamp",
+    "duration": "google.protobuf.Duration",
+}
+
+
+def _shown(type_: Type) -> str:
+    """A type by the name that it has at run time, which is what upstream prints here."""
+    name = _RUNTIME_NAMES.get(type_.kind, type_.name)
+    return f"{name}({', '.join(map(_shown, type_.params))})" if type_.params else name
 
 
 def _exactly(found: Type, wanted: Type) -> bool:

@@ -12,6 +12,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import trio
+
 from kcore import clock, errors
 from kcore.api import fields, layout
 from kcore.api.cache import Cache, Entry
@@ -45,7 +47,8 @@ class ServiceAllocator(Hooks):
             await self._addresses(obj, old, dry_run, reservation)
             self._node_ports(obj, old, reservation)
         except BaseException:
-            await reservation.undo()
+            with trio.CancelScope(shield=True):
+                await reservation.undo()
             raise
         if old is not None:
             kept = set(_addresses_of(obj))

@@ -69,6 +69,11 @@ class Entry:
         return self._tail or layout.tail(self.value, self.revision)
 
     @property
+    def version(self) -> str:
+        """The apiVersion in which it lies in the store."""
+        return layout.version(self.value)
+
+    @property
     def json(self) -> bytes:
         """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
         return self.value or b"{" + self._tail
@@ -76,11 +81,6 @@ class Entry:
     def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
         """The tail with something before it, for long lists: the value is not copied."""
         return (before, self._tail) if self._tail else layout.tail_pieces(before, self.value, self.revision)
-
-    @property
-    def version(self) -> str:
-        """The apiVersion in which it lies in the store."""
-        return layout.version(self.value)
 
     @property
     def labels(self) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kcore import errors
-from kcore.api import fields, validation
+from kcore.api import fields, layout, validation
 from kcore.api.codec import json, unrecognized
 from kcore.api.kinds import Kind
 from kcore.api.negotiate import JSON, PROTOBUF, YAML
@@ -69,9 +69,31 @@ def slow(body: bytes, type: str) -> Object:
         from kcore.api.codec import protobuf
 
         return protobuf.decode(body)
+    if body.startswith(b"{"):
+        obj = _plain_json(body)
+        if obj is not None:
+            return obj
     from kcore.api.codec import yaml
 
     return yaml.decode(body)
+
+
+def _plain_json(body: bytes) -> Object | None:
+    """YAML that is JSON, as clients' libraries write it: read a hundred times as fast. None: read it as YAML."""
+    try:
+        obj = layout.decode_json(body)
+        return obj if isinstance(obj, dict) and _same_in_yaml(obj) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+def _same_in_yaml(value: Any) -> bool:
+    """Whether YAML would read the same: it has its own way with numbers that are not integers of 64 bits."""
+    if type(value) is dict:
+        return all(type(v) is str or _same_in_yaml(v) for v in value.values())
+    if type(value) is list:
+        return all(type(v) is str or _same_in_yaml(v) for v in value)
+    return type(value) is not float and not (type(value) is int and not -(2**63) <= value < 2**63)
 
 
 def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:

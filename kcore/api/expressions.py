@@ -42,23 +42,40 @@ def type_of(schema: Schema, *, resource: bool = False, name: str = "selfType") -
     ``resource``: the root of a resource, whose apiVersion, kind, metadata.name and metadata.generateName can always be
     used. Types of one name are taken for the same, so two schemas that meet in one expression need two names.
     """
-    return _declared(schema, resource or schema.embedded, name) or t.DYN
+    return _declared(schema, resource or schema.embedded, name, {}) or t.DYN
 
 
-def _declared(schema: Schema, resource: bool, name: str) -> Type | None:
+_Made = dict[tuple[int, bool], Type]  # by schema: one that contains itself gives a type that does
+
+
+def _declared(schema: Schema, resource: bool, name: str, made: _Made) -> Type | None:
     """None: not exposed to expressions."""
     if schema.type == "int-or-string":
         longest = _max_length(schema, MAX_REQUEST - _QUOTES)
         return attrs.evolve(t.DYN, max_size=longest, min_json=1)
     if schema.type == "array":
-        return _list(schema, name)
+        return _list(schema, name, made)
     if schema.type == "object" or (resource and not schema.type):
         if schema.values is not None and not schema.properties:
-            return _map(schema, name)
-        return _object(_with_metadata(schema) if resource else schema, name)
+            return _map(schema, name, made)
+        key = (id(schema), resource)
+        if key not in made:
+            made[key] = _object(_with_metadata(schema) if resource else schema, name, made)
+        return made[key]
     if schema.type in ("string", "quantity"):
         return _string(schema)
     return {"boolean": t.BOOL, "number": t.DOUBLE, "integer": t.INT}.get(schema.type)
+
+
+def max_elements(schema: Schema) -> int:
+    """How many items a list, or entries a map, of this schema can have at most; 1 for everything else.
+
+    The estimates of the rules below are multiplied by it: they run once for each item.
+    """
+    type_ = _declared(schema, False, "", {})
+    if type_ is None or type_.kind not in ("list", "map"):
+        return 1
+    return type_.max_size or 0
 
 
 def _max_length(schema: Schema, otherwise: int) -> int:
@@ -83,10 +100,10 @@ def _string(schema: Schema) -> Type:
     return t.sized(t.STRING, _max_length(schema, longest), min_json=2)
 
 
-def _list(schema: Schema, name: str) -> Type | None:
+def _list(schema: Schema, name: str, made: _Made) -> Type | None:
     if schema.items is None:
         return None
-    item = _declared(schema.items, schema.items.embedded, f"{name}.@idx")
+    item = _declared(schema.items, schema.items.embedded, f"{name}.@idx", made)
     if item is None:
         return None
     limit = schema.rules.get("maxItems")
@@ -94,9 +111,9 @@ def _list(schema: Schema, name: str) -> Type | None:
     return t.list_of(item, max_size=most, list_type=schema.list_type, list_keys=schema.list_map_keys)
 
 
-def _map(schema: Schema, name: str) -> Type | None:
+def _map(schema: Schema, name: str, made: _Made) -> Type | None:
     assert schema.values is not None
-    value = _declared(schema.values, schema.values.embedded, f"{name}.@elem")
+    value = _declared(schema.values, schema.values.embedded, f"{name}.@elem", made)
     if value is None:
         return None
     limit = schema.rules.get("maxProperties")
@@ -104,11 +121,11 @@ def _map(schema: Schema, name: str) -> Type | None:
     return t.map_of(t.STRING, value, max_size=most)
 
 
-def _object(schema: Schema, name: str) -> Type:
+def _object(schema: Schema, name: str, made: _Made) -> Type:
     def fields() -> Mapping[str, Field]:
         found: dict[str, Field] = {}
         for key, member in schema.properties.items():
-            type_ = _declared(member, member.embedded, f"{name}.{key}")
+            type_ = _declared(member, member.embedded, f"{name}.{key}", made)
             escaped = escape(key)
             if type_ is not None and escaped is not None:
                 found[escaped] = Field(type_, key, default="default" in member.rules, required=key in schema.required)

@@ -97,6 +97,8 @@ class Frame:
     ) -> AnyResponse:
         """The answer as it is sent."""
         if type(response) is Response:
+            if response.headers and any(name == NO_CACHE[0] for name, _ in response.headers):
+                self.headers.remove(NO_CACHE)  # a document at an address of its own may be kept
             response.headers += self.headers
             if self.record is not None:
                 stage = records.PANIC if panicked else records.COMPLETE

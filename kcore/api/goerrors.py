@@ -106,23 +106,10 @@ def json_kind(value: object) -> str:
 
 def json_error(data: bytes) -> str:
     """What Go's decoder says of bytes that are no JSON."""
-    text = data.decode("utf-8", "replace")
+    from kcore.api.codec.json import loads
+
     try:
-        json.loads(text)
-    except json.JSONDecodeError as error:
-        if error.pos >= len(text.rstrip()):
-            return "unexpected end of JSON input"
-        bad = text[error.pos]
-        shown = "'\\''" if bad == "'" else f"'{bad}'"
-        return f"invalid character {shown} {_EXPECTED.get(error.msg, 'looking for beginning of value')}"
-    except RecursionError:
-        return "exceeded max depth"
+        loads(data)
+    except ValueError as error:
+        return str(error)
     return "invalid JSON"
-
-
-_EXPECTED = {
-    "Expecting ',' delimiter": "after object key:value pair",
-    "Expecting ':' delimiter": "after object key",
-    "Expecting property name enclosed in double quotes": "looking for beginning of object key string",
-    "Extra data": "after top-level value",
-}

@@ -166,6 +166,10 @@ def metadata_update(obj: Object, old: Object) -> list[Cause]:
     for member in ("deletionTimestamp", "deletionGracePeriodSeconds"):
         if new.get(member) != was.get(member):
             found.append(fields.invalid(f"metadata.{member}", new.get(member), _IMMUTABLE))
+    if new.get("labels") and new["labels"] != was.get("labels"):  # what has not changed has been found right
+        found += labels(new["labels"], "metadata.labels")
+    if new.get("annotations") and new["annotations"] != was.get("annotations"):
+        found += annotations(new["annotations"], "metadata.annotations")
     if new.get("ownerReferences"):
         found += owner_references(new["ownerReferences"], "metadata.ownerReferences")
     if not new.get("resourceVersion"):

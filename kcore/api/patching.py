@@ -129,7 +129,7 @@ def result(served: Served, new: Object, caller: Caller) -> Object:
 
 
 def _became_another(served: Served, new: Object, given: Object) -> None:
-    """A patch that changes what the object is: it is decoded as what it says, and then fits nowhere. Raises Invalid."""
+    """A patch that changes what the object is: it is decoded as that, and then fits nowhere. Raises Invalid."""
     kind, said, version = served.kind, new.get("kind") or "", new.get("apiVersion") or ""
     if not served.kind.message or not said or not version or served.kinds is None:
         return

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -412,24 +411,18 @@ def _not_multiple(value: Any, of: Any) -> bool:
 
 
 def _pattern(pattern: Any, rules: dict[str, Any]) -> _Check:
-    search = _regex(str(pattern)).search
+    from kcore.cel import regex
+
+    try:
+        search = regex.compiled(str(pattern)).search
+    except (ValueError, UnicodeEncodeError):
+        return lambda value, old, path, found: None  # such a definition was stored before it was refused
 
     def run(value: Any, old: Any, path: str, found: list[Cause]) -> None:
         if isinstance(value, str) and not search(value):
             found.append(fields.invalid(path, value, f"{path} in body should match '{pattern}'"))
 
     return run
-
-
-@lru_cache(maxsize=1024)
-def _regex(pattern: str) -> re.Pattern[str]:
-    """A Go regular expression. What Python cannot read matches everything: it was refused with the CRD, if at all."""
-    text = pattern.replace(r"\z", r"\Z").replace(r"\pL", r"[^\W\d_]").replace("(?<", "(?P<").replace("(?P<=", "(?<=")
-    text = re.sub(r"\$(?=$|\)|\|)", r"\\Z", text)  # Go's $ is the very end of the text
-    try:
-        return re.compile(text, re.ASCII)
-    except re.error:
-        return re.compile("")
 
 
 def _sized(type_: type[Any], what: Callable[[str, Any, int], Cause], wrong: Callable[[int, int], bool]) -> _Make:

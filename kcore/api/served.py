@@ -104,7 +104,7 @@ class Served:
         return found
 
     def item(self, entry: Entry, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
-        """The tail with something before it, without copying it where that can be: for long lists."""
+        """The tail with something before it, for long lists; not copied, where that can be."""
         if self._conversion is not None and self.settled(entry):
             return entry.item(before)
         return before, self.tail(entry)

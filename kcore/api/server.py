@@ -19,14 +19,14 @@ import attrs
 import trio
 
 from kcore import errors
-from kcore.api import access, answers, aside, bootstrap, health, routing
+from kcore.api import access, answers, aside, bootstrap, health, routing, timing
 from kcore.api.admission import Admission
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
 from kcore.api.discovery import Discovery
 from kcore.api.feed import Feed
-from kcore.api.frame import Frame
+from kcore.api.frame import LONG_RUNNING, Frame
 from kcore.api.inprocess import InProcessClient
 from kcore.api.kinds import KindTable
 from kcore.api.observe import Observed
@@ -55,6 +55,7 @@ MASTERS = User("system:apiserver", ("system:masters", "system:authenticated"))
 NOBODY = User("")
 """Whoever sent credentials that are none, to the audit log."""
 
+_HEALTH = ("/healthz", "/livez", "/readyz")
 _NAMED = frozenset(("get", "update", "patch", "delete"))
 
 
@@ -100,7 +101,7 @@ class ApiServer:
         self.health.checks["log"] = lambda: ""
         self.health.checks["etcd"] = lambda: ""
         self.health.ready_only["informer-sync"] = lambda: "" if self.ready.is_set() else "caches are being filled"
-        self.health.ready_only["shutdown"] = lambda: "process is shutting down" if self._closing else ""
+        self.health.ready_only["shutdown"] = lambda: "process is shutting down" if self._draining else ""
         self.subresources = Subresources(self)
         self.scale = Scale(self)
         self.webhooks = Webhooks(self.table)
@@ -113,7 +114,7 @@ class ApiServer:
         self.paths = Paths(self)
         self.aggregator: Aggregator | None = None
         """Who answers for other servers, while there are any (the extension `aggregation`)."""
-        self._closing = False
+        self._closing = self._draining = self._refusing = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow the store. Started when every read will see the present state."""
@@ -124,7 +125,7 @@ class ApiServer:
                 await bootstrap.prepare(self)
                 task_status.started()
         finally:
-            self._closing = True
+            self._closing = self._draining = True
             self.feed.close()
             with trio.CancelScope(shield=True):
                 await self.webhooks.aclose()
@@ -136,6 +137,14 @@ class ApiServer:
     async def publish(self, host: str, port: int) -> None:
         """Make ``default/kubernetes`` lead to where a front end listens."""
         await bootstrap.publish(self, host, port)
+
+    def drain(self) -> None:
+        """The end has been announced: not ready any more (``/readyz``), but serving."""
+        self._draining = True
+
+    def refuse(self) -> None:
+        """New requests are told to come again later (503); those under way go on."""
+        self._draining = self._refusing = True
 
     def check_serving(self) -> None:
         """Raises ServiceUnavailable before the caches are full and after the server has closed."""
@@ -161,8 +170,14 @@ class ApiServer:
         frame = Frame(request, info)
         error: errors.ApiError | None = None
         panicked = False
+        response: AnyResponse | None = None
         try:
-            response = await self._handle(request, info, user, frame)
+            if info.verb == "proxy" or info.subresource in LONG_RUNNING:
+                request.long = True
+            elif "timeout=" in request.query and info.verb != "watch" and (most := timing.asked(request)) is not None:
+                response = await self._in_time(request, info, user, frame, most)
+            if response is None:
+                response = await self._handle(request, info, user, frame)
         except errors.ApiError as raised:
             error = raised
             response = answers.failure(raised, request)
@@ -175,15 +190,28 @@ class ApiServer:
             response = answers.failure(error, request)
         except BaseException:
             frame.unseat()
-            observation.end(0)
-            frame.lost(0)
+            code = 504 if request.late else 0
+            observation.end(code)
+            frame.lost(code)
             raise
         frame.unseat()
         response = await frame.finish(response, error, panicked=panicked)
         observation.end(getattr(response, "status", 101), response)
         return response
 
+    async def _in_time(
+        self, request: Request, info: RequestInfo, user: User | None, frame: Frame, seconds: float
+    ) -> AnyResponse:
+        """Raises Timeout."""
+        with trio.move_on_after(seconds):
+            return await self._handle(request, info, user, frame)
+        raise timing.too_late()
+
     async def _handle(self, request: Request, info: RequestInfo, user: User | None, frame: Frame) -> AnyResponse:
+        if self._refusing and not request.path.startswith(_HEALTH):
+            raise errors.ServiceUnavailable(
+                "The apiserver is shutting down, please try again later.", headers={"retry-after": "1"}
+            )
         if user is None:
             user = await self._enter(request, info, frame)
         if self.aggregator is not None:

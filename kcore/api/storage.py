@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import attrs
 import trio
@@ -75,6 +76,13 @@ class Hooks:
 
 
 _NOTHING = Reservation()
+
+
+def _whole(reservation: Reservation) -> AbstractContextManager[object]:
+    """Around a write: one that has reserved something happens wholly or not at all, even if its client goes."""
+    return nullcontext() if reservation is _NOTHING else trio.CancelScope(shield=True)
+
+
 _NO_HOOKS = Hooks()
 
 
@@ -186,16 +194,19 @@ class Storage:
             self._warn(served, obj, None, caller)
             await self.validate(request, plugins)
             value = await self.encode(served, obj)
-            written = await self._insert(served, namespace, name, value, caller.dry_run)
+            with _whole(reservation):
+                written = await self._insert(served, namespace, name, value, caller.dry_run)
         except CompareFailed:
-            await reservation.undo()
+            with trio.CancelScope(shield=True):
+                await reservation.undo()
             raise await self._exists(served, namespace, name) from None
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
             raise
         if reservation is not _NOTHING:
-            await (reservation.undo() if caller.dry_run else reservation.done(obj))
+            with trio.CancelScope(shield=True):
+                await (reservation.undo() if caller.dry_run else reservation.done(obj))
         return await self.readable(served, written)
 
     async def _insert(self, served: Served, namespace: str, name: str, value: bytes, dry_run: bool) -> Written:
@@ -288,13 +299,15 @@ class Storage:
         try:
             self._warn(served, new, old, caller)
             await self.validate(request, plugins)
-            written = await self._commit(served, entry, new, old, caller)
+            with _whole(reservation):
+                written = await self._commit(served, entry, new, old, caller)
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
             raise
         if reservation is not _NOTHING:
-            await (reservation.undo() if caller.dry_run else reservation.done(new))
+            with trio.CancelScope(shield=True):
+                await (reservation.undo() if caller.dry_run else reservation.done(new))
         return await self.readable(served, written)
 
     def _carry_over(self, served: Served, entry: Entry, new: Object, old: Object) -> None:

@@ -160,6 +160,12 @@ def index(container: Code, key: Code, type_: Type) -> Code:
     return Code(any_item, cost)
 
 
+def optional_index(container: Code, key: Code) -> Code:
+    """``container[?key]``."""
+    items, at = container.run, key.run
+    return Code(lambda v: index_optional(items(v), at(v)), container.cost + key.cost + 1)
+
+
 def index_any(items: Any, key: Any) -> Any:
     if isinstance(items, list):
         return index_list(items, key)

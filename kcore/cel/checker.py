@@ -12,6 +12,8 @@ from kcore.cel.nodes import Call, Ident, ListNode, Literal, Macro, MapNode, Node
 from kcore.cel.types import BOOL, DYN, ERROR, INT, Field, Type, list_of, map_of, optional_of
 from kcore.cel.values import TypeValue
 
+MAX_WEIGHT = 1000  # of a map's type: one whose key and value are of the same type doubles with each nesting
+
 
 class Declarations(Protocol):
     """What a checker must know of its surroundings."""
@@ -218,6 +220,9 @@ class Checker:
             first_value = self.homogeneous(value.pos, first_value, type_)
             value_type = self.join(value_type, type_)
         fresh = self.inference.fresh
+        if sum(type_.weight for type_ in (key_type, value_type) if type_ is not None) > MAX_WEIGHT:
+            self.issue(node.pos, "the type of the expression is too complex")
+            return ERROR
         return map_of(key_type or fresh(), value_type or fresh(), max_size=len(node.entries))
 
     def unwrapped(self, node: Node, type_: Type) -> Type:

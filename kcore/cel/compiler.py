@@ -79,71 +79,15 @@ class Compiler:
     # --- calls -----------------------------------------------------------------------------------
 
     def call(self, node: Call) -> Code:
-        special = _SPECIAL.get(node.function)
-        if special is not None:
-            made = special(self, node)
-            if made is not None:
-                return made
         operands = node.operands()
-        arguments = [self.compile(operand) for operand in operands]
-        return operators.call(node.function, node.overloads, arguments, [operand.type for operand in operands])
-
-    def pair(self, node: Call) -> tuple[Code, Code]:
-        return self.compile(node.args[0]), self.compile(node.args[1])
-
-    def logical(self, node: Call) -> Code:
-        return operators.logical(node, *self.pair(node), decisive=node.function == "_||_")
-
-    def conditional(self, node: Call) -> Code:
-        return operators.conditional(node, *(self.compile(arg) for arg in node.args))
-
-    def negation(self, node: Call) -> Code:
-        return operators.negation(node, self.compile(node.args[0]))
-
-    def equality(self, node: Call) -> Code:
-        return operators.equality(node, *self.pair(node), wanted=node.function == "_==_")
-
-    def arithmetic(self, node: Call) -> Code | None:
-        return operators.arithmetic(node, *self.pair(node))
-
-    def ordering(self, node: Call) -> Code | None:
-        return operators.ordering(node, *self.pair(node))
-
-    def index(self, node: Call) -> Code:
-        container, key = self.pair(node)
-        type_ = node.args[0].type
-        return access.index(container, key, type_)
-
-    def optional_index(self, node: Call) -> Code:
-        container, key = self.pair(node)
-        items, at = container.run, key.run
-        return Code(lambda v: access.index_optional(items(v), at(v)), container.cost + key.cost + 1)
-
-    def optional_select(self, node: Call) -> Code:
-        operand, field = node.args
-        assert isinstance(field, Literal)
-        type_ = operand.type.params[0] if operand.type.kind == "optional" else operand.type
-        key = self.key_of(type_, field.value)
-        return access.optional_select(self.compile(operand), key, field.value, node.type)
+        codes = [self.compile(operand) for operand in operands]
+        special = _SPECIAL.get(node.function)
+        made = None if special is None else special(node, *codes)
+        if made is not None:
+            return made
+        return operators.call(node.function, node.overloads, codes, [operand.type for operand in operands])
 
     # --- literals of several parts -----------------------------------------------------------------
-
-    def alternative(self, node: Call) -> Code:
-        """``optional.or(other)`` and ``optional.orValue(other)``: the other is evaluated only if it is needed."""
-        assert node.target is not None
-        target, other = self.compile(node.target), self.compile(node.args[0])
-        source, otherwise = target.run, charged(other)
-        unwrap = node.function == "orValue"
-
-        def run(v: Frame) -> Any:
-            value = source(v)
-            if not isinstance(value, Optional):
-                raise no_overload()
-            if not value.present:
-                return otherwise(v)
-            return value.value if unwrap else value
-
-        return Code(run, target.cost + 1)
 
     def list_literal(self, node: ListNode) -> Code:
         codes = [self.compile(element) for element in node.elements]
@@ -250,26 +194,37 @@ _MAKERS: dict[type[Node], Callable[[Compiler, Any], Code]] = {
     Struct: Compiler.struct,
     Macro: Compiler.macro,
 }
-_SPECIAL: dict[str, Callable[[Compiler, Call], Code | None]] = {
-    "_&&_": Compiler.logical,
-    "_||_": Compiler.logical,
-    "_?_:_": Compiler.conditional,
-    "!_": Compiler.negation,
-    "_==_": Compiler.equality,
-    "_!=_": Compiler.equality,
-    "_+_": Compiler.arithmetic,
-    "_-_": Compiler.arithmetic,
-    "_*_": Compiler.arithmetic,
-    "_<_": Compiler.ordering,
-    "_<=_": Compiler.ordering,
-    "_>_": Compiler.ordering,
-    "_>=_": Compiler.ordering,
-    "_[_]": Compiler.index,
-    "_[?_]": Compiler.optional_index,
-    "_?._": Compiler.optional_select,
-    "or": Compiler.alternative,
-    "orValue": Compiler.alternative,
+_SPECIAL: dict[str, Callable[..., Code | None]] = {
+    "_&&_": lambda node, left, right: operators.logical(node, left, right, decisive=False),
+    "_||_": lambda node, left, right: operators.logical(node, left, right, decisive=True),
+    "_?_:_": operators.conditional,
+    "!_": operators.negation,
+    "_==_": lambda node, left, right: operators.equality(node, left, right, wanted=True),
+    "_!=_": lambda node, left, right: operators.equality(node, left, right, wanted=False),
+    "_+_": operators.arithmetic,
+    "_-_": operators.arithmetic,
+    "_*_": operators.arithmetic,
+    "_<_": operators.ordering,
+    "_<=_": operators.ordering,
+    "_>_": operators.ordering,
+    "_>=_": operators.ordering,
+    "startsWith": operators.text_test,
+    "endsWith": operators.text_test,
+    "contains": operators.text_test,
+    "@in": operators.membership,
+    "_[_]": lambda node, items, key: access.index(items, key, node.args[0].type),
+    "_[?_]": lambda node, items, key: access.optional_index(items, key),
+    "_?._": lambda node, operand, field: _optional_select(node, operand),
+    "or": operators.alternative,
+    "orValue": operators.alternative,
 }
+
+
+def _optional_select(node: Call, operand: Code) -> Code:
+    type_ = node.args[0].type
+    field = node.args[1]
+    assert isinstance(field, Literal)
+    return access.optional_select(operand, field_key(type_, field.value), field.value, node.type)
 
 
 def field_key(type_: Type, field: str) -> str:

@@ -41,7 +41,17 @@ def converter(type_: Type) -> Converter | None:
         inner = converter(type_.params[1])
         assert inner is not None
         return lambda value: {k: inner(v) for k, v in value.items()} if isinstance(value, dict) else value
+    if type_.kind == "optional":
+        held = converter(type_.params[0])
+        assert held is not None
+        return lambda value: _held(value, held)
     return _SCALARS[type_.kind]
+
+
+def _held(value: Any, convert: Converter) -> Any:
+    if isinstance(value, Optional) and value.present:
+        return Optional(True, convert(value.value))
+    return value
 
 
 def _timestamp(value: Any) -> Any:
@@ -111,9 +121,12 @@ _SCALARS: dict[str, Converter] = {
 
 def exact(type_: Type) -> bool:
     """Is Python's ``==`` right for two values of this type? (No dyn in it, so that true never meets 1.)"""
-    if type_.kind in ("list", "map", "optional"):
-        return type_.kind != "optional" and all(map(exact, type_.params)) and type_.list_type == "atomic"
-    return type_.kind in ("bool", "int", "uint", "string", "bytes", "timestamp", "duration", "type", "null")
+    if type_.kind in ("list", "map"):
+        return all(param.kind in _EXACT for param in type_.params) and type_.list_type == "atomic"
+    return type_.kind in _EXACT
+
+
+_EXACT = frozenset(["bool", "int", "uint", "string", "bytes", "timestamp", "duration", "type", "null"])
 
 
 def comparer(type_: Type) -> Comparer:

@@ -59,8 +59,7 @@ class Environment:
     def compile(self, expression: str, *, result: Iterable[Type] | None = None) -> Program:
         """The program. CompileError if it is none, or if its type is none of ``result`` (a dyn is let through)."""
         before = sys.getrecursionlimit()
-        if len(expression) > 500:
-            sys.setrecursionlimit(max(before, _DEEP))
+        sys.setrecursionlimit(max(before, _DEEP))
         try:
             root = parse(expression)
             checker = Checker(expression, self)
@@ -115,7 +114,12 @@ class Program:
 
     def estimate(self) -> Range:
         """What a run costs at least and at most, as (min, max), by the sizes that the variables' types allow."""
-        return Estimator(self._environment.variables).cost(self._root)
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(max(before, _DEEP))
+        try:
+            return Estimator(self._environment.variables).cost(self._root)
+        finally:
+            sys.setrecursionlimit(before)
 
     async def arun(self, values: Mapping[str, Any], *, budget: Budget) -> Any:
         """As `run`, for environments with an ``authorizer``: the checks that the expression makes are awaited."""

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from kcore.cel import functions, standard
+from kcore.cel import functions, standard, values
 from kcore.cel.code import Code, Frame, Run, charged
 from kcore.cel.convert import adder, comparer, exact
 from kcore.cel.errors import BudgetExceeded, EvaluationError
@@ -126,7 +126,7 @@ def equality(node: Call, left: Code, right: Code, wanted: bool) -> Code:
 def _bound(node: Node) -> int | None:
     """What comparing with this node costs at most, if its size is known now."""
     if isinstance(node, Literal):
-        return max(1, standard.half_open(standard.size(node.value)))
+        return standard.half_open(standard.size(node.value))
     return 1 if node.type.kind in ("bool", "int", "uint", "double", "null", "timestamp", "duration") else None
 
 
@@ -197,6 +197,66 @@ def ordering(node: Call, left: Code, right: Code) -> Code | None:
     return Code(lambda v: compare(a(v), b(v)), cost)
 
 
+def alternative(node: Call, target: Code, other: Code) -> Code:
+    """``optional.or(other)`` and ``optional.orValue(other)``: the other is evaluated only if it is needed."""
+    source, otherwise = target.run, charged(other)
+    unwrap = node.function == "orValue"
+
+    def run(v: Frame) -> Any:
+        value = source(v)
+        if not isinstance(value, values.Optional):
+            raise no_overload()
+        if not value.present:
+            return otherwise(v)
+        return value.value if unwrap else value
+
+    return Code(run, target.cost + 1)
+
+
+_AFFIX: dict[str, Callable[[str, str], bool]] = {
+    "startsWith": str.startswith,
+    "endsWith": str.endswith,
+    "contains": operator.contains,
+}
+
+
+def text_test(node: Call, target: Code, argument: Code) -> Code | None:
+    """``text.startsWith('literal')`` and its like; a receiver of unknown type is asked when it is there."""
+    if not isinstance(node.args[0], Literal) or not isinstance(node.args[0].value, str):
+        return None
+    test, part, source = _AFFIX[node.function], node.args[0].value, target.run
+    factor = standard.half_open(len(part)) if node.function == "contains" else 1
+    name = node.function
+
+    def run(v: Frame) -> bool:
+        text = source(v)
+        if type(text) is not str:
+            raise EvaluationError(f"no such overload: {name}({values.type_name(text)}, string)")
+        v[0] -= (len(text) + 9) // 10 * factor
+        return test(text, part)
+
+    return Code(run, target.cost)
+
+
+def membership(node: Call, item: Code, items: Code) -> Code | None:
+    """``'key' in value``, where the value is a map or, if its type is not known, perhaps a list."""
+    if not isinstance(node.args[0], Literal) or not isinstance(node.args[0].value, str):
+        return None
+    key, source = node.args[0].value, items.run
+
+    def run(v: Frame) -> bool:
+        held = source(v)
+        if isinstance(held, dict):
+            v[0] -= 1
+        elif isinstance(held, list):
+            v[0] -= len(held)
+        else:
+            raise no_overload()
+        return key in held
+
+    return Code(run, items.cost)
+
+
 def call(name: str, overloads: tuple[Overload, ...], arguments: list[Code], types: list[Type]) -> Code:
     """Any function: directly if only one overload can be meant, else chosen by the values of each call."""
     cost = sum(argument.cost for argument in arguments)
@@ -206,10 +266,10 @@ def call(name: str, overloads: tuple[Overload, ...], arguments: list[Code], type
     choose = functions.dispatcher(name, overloads)
 
     def dynamic(v: Frame) -> Any:
-        values = tuple([run(v) for run in runs])
-        chosen = choose(values)
-        result = chosen.run(*values)
-        v[0] -= 1 if chosen.cost is None else chosen.cost(*values, result)
+        given = tuple([run(v) for run in runs])
+        chosen = choose(given)
+        result = chosen.run(*given)
+        v[0] -= 1 if chosen.cost is None else chosen.cost(*given, result)
         if v[0] < 0:
             raise BudgetExceeded
         return result
@@ -242,9 +302,9 @@ def _direct(overload: Overload, runs: list[Run], cost: int) -> Code:
     price = measure
 
     def measured(v: Frame) -> Any:
-        values = [run(v) for run in runs]
-        result = function(*values)
-        v[0] -= price(*values, result)
+        given = [run(v) for run in runs]
+        result = function(*given)
+        v[0] -= price(*given, result)
         if v[0] < 0:
             raise BudgetExceeded
         return result

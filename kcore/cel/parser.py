@@ -259,7 +259,7 @@ class _Parser:
         args = [self.expression()]
         while self.accept(","):
             args.append(self.expression())
-        self.expect(")", "{')', ','}" if self.token.kind != END else "')'")
+        self.expect(")", "')'")
         return tuple(args)
 
     def primary(self) -> Node:

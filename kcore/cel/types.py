@@ -28,6 +28,10 @@ class Type:
     list_keys: tuple[str, ...] = ()
     min_json: int = 1  # fewest bytes of a value in JSON: what bounds the number of items of a container
     _convertible: bool | None = None
+    weight: int = attrs.field(init=False)  # of how many types it is written
+
+    def __attrs_post_init__(self) -> None:
+        self.weight = 1 + sum(param.weight for param in self.params) if self.params else 1
 
     @property
     def fields(self) -> Mapping[str, Field]:
@@ -41,7 +45,7 @@ class Type:
         """True if a JSON value of this type must be converted as a whole when it is read (objects never are)."""
         if self._convertible is None:
             self._convertible = self.kind in ("timestamp", "duration", "bytes", "double", "uint") or (
-                self.kind in ("list", "map") and self.params[-1].convertible
+                self.kind in ("list", "map", "optional") and self.params[-1].convertible
             )
         return self._convertible
 

@@ -10,7 +10,7 @@ import datetime
 import re
 from typing import Any
 
-from kcore.cel.errors import EvaluationError
+from kcore.cel.errors import BudgetExceeded, EvaluationError
 
 INT_MIN, INT_MAX = -(1 << 63), (1 << 63) - 1
 UINT_MAX = (1 << 64) - 1
@@ -178,9 +178,48 @@ def equal(left: Any, right: Any) -> bool:
     kind = type(left)
     if kind is type(right) and kind in _PLAIN:
         return bool(left == right)
+    if isinstance(left, list | dict) and isinstance(right, list | dict):
+        bounded(left)
+        bounded(right)
     if left != right:
         return False
     return _alike(left, right)
+
+
+MAX_PARTS = 1_000_000  # of a value that is looked at as a whole
+MAX_LENGTH = 64 << 20  # characters of a text
+
+
+def bounded(value: Any) -> None:
+    """BudgetExceeded for a value whose parts are too many to walk.
+
+    A few macros make a list whose every item is the same list twice, and so on: small in memory, and without end for
+    whoever compares or prints it. Parts that are shared are counted once each time they are met, but walked once.
+    """
+    if _parts(value, {}) > MAX_PARTS:
+        raise BudgetExceeded
+
+
+def _parts(value: Any, known: dict[int, int]) -> int:
+    if isinstance(value, dict):
+        members: Any = value.values()
+    elif isinstance(value, list):
+        members = value
+    else:
+        return 1
+    count = known.get(id(value))
+    if count is None:
+        count = 1
+        for member in members:
+            count += _parts(member, known) if isinstance(member, list | dict) else 1
+        known[id(value)] = count
+    return count
+
+
+def within(length: int) -> None:
+    """BudgetExceeded for a text that would be too long to be made."""
+    if length > MAX_LENGTH:
+        raise BudgetExceeded
 
 
 _PLAIN = frozenset([str, int, bool, float, bytes, UInt, Timestamp, Duration, TypeValue])

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,6 +157,9 @@ def _how_to_connect(kernel: Kernel, kubeconfig: Path | None, report: Report) -> 
         report.say("Ctrl-C stops the cluster; its state stays.")
 
 
+_LAST_SECONDS = 0.5
+
+
 async def _stop_on_signal(kernel: Kernel, scope: trio.CancelScope) -> None:
     import trio
 
@@ -163,6 +167,9 @@ async def _stop_on_signal(kernel: Kernel, scope: trio.CancelScope) -> None:
         async for _ in signals:
             if kernel.stopping:
                 scope.cancel()  # a second Ctrl-C does not wait
+                last = threading.Timer(_LAST_SECONDS, os._exit, (130,))  # for what is shielded; the store is durable
+                last.daemon = True
+                last.start()
             kernel.stop()
 
 

@@ -162,9 +162,11 @@ class HttpClient:
     ) -> Answer:
         connection = await self._send(method, path, body, headers, repeatable)
         try:
-            while not connection.done:
+            while True:
                 if self._max_body and sum(map(len, connection.body)) > self._max_body:
                     raise ConnectionAbortedError(f"the answer is longer than {self._max_body} bytes")
+                if connection.done:
+                    break
                 if not await connection.receive() and not connection.done:
                     raise ConnectionResetError("the server closed the connection before its answer was complete")
         except BaseException:

@@ -16,7 +16,16 @@ import trio
 from kcore import errors
 from kcore.http import wire
 from kcore.http.limits import Limits
-from kcore.http.messages import AnyResponse, Body, Handler, HeaderList, Request, Response, StreamResponse, UpgradeResponse
+from kcore.http.messages import (
+    AnyResponse,
+    Body,
+    Handler,
+    HeaderList,
+    Request,
+    Response,
+    StreamResponse,
+    UpgradeResponse,
+)
 from kcore.http.parser import Incoming, RequestParser
 from kcore.http.tls import TlsStream
 
@@ -49,8 +58,8 @@ class Connection:
     """Serves one stream, which it owns and closes."""
 
     __slots__ = (
-        "_budget", "_closing", "_handler", "_limits", "_log", "_parser", "_scope", "_stream", "_stream_scope", "due",
-        "phase",
+        "_budget", "_closing", "_handler", "_limits", "_log", "_parser", "_request", "_scope", "_stream",
+        "_stream_scope", "due", "host", "phase",
     )  # fmt: skip
 
     def __init__(
@@ -70,13 +79,26 @@ class Connection:
         self._parser = RequestParser(limits, peer, local, certificate, unverified)
         self._scope = trio.CancelScope()
         self._stream_scope: trio.CancelScope | None = None
+        self._request: Request | None = None  # the one that the handler has
         self._closing = False
         self.phase = Phase.IDLE
+        self.host = ""  # the peer's address, without its port
         self.due = _INFINITE
 
     def expire(self) -> None:
-        """The peer has not done in time what was awaited from it."""
+        """The peer, or the handler, has not done in time what was awaited from it."""
+        request = self._request
+        if request is not None:
+            if request.long:
+                self.due = _INFINITE
+                return
+            request.late = True
         self._scope.cancel()
+
+    def left(self) -> None:
+        """The peer has gone: nobody waits for the answer any more."""
+        if self._request is not None:
+            self._scope.cancel()
 
     def drain(self) -> None:
         """End soon: at once when idle, else after the answer in flight; a stream ends cleanly where it is."""
@@ -92,7 +114,9 @@ class Connection:
             with self._scope as scope:
                 self.due = trio.current_time() + limits.idle_seconds
                 await self._requests()
-            if scope.cancelled_caught and self.phase is Phase.READING and not self._closing:
+            if self._request is not None and self._request.late:
+                await self._refuse(504, "Timeout: request did not complete within the allotted timeout")
+            elif scope.cancelled_caught and self.phase is Phase.READING and not self._closing:
                 await self._refuse(408, "the request did not arrive in time")
             elif self._parser.refused is not None:
                 await self._refuse(self._parser.refused.code, self._parser.refused.message)
@@ -121,7 +145,6 @@ class Connection:
             parser.feed(data)
             if ready:
                 self.phase = Phase.HANDLING
-                self.due = _INFINITE
                 while ready:
                     if not await self._answer(ready.popleft()):
                         return
@@ -165,7 +188,11 @@ class Connection:
 
     async def _answer(self, incoming: Incoming) -> bool:
         """Whether the connection goes on."""
-        response = await self._ask(incoming.request)
+        self._request = request = incoming.request
+        self.due = trio.current_time() + self._limits.request_seconds
+        response = await self._ask(request)
+        self._request = None
+        self.due = _INFINITE
         if type(response) is Response:
             alive = incoming.keep_alive and not response.close and not self._closing
             big = self._limits.gzip_bytes and incoming.request.headers.get("accept-encoding")

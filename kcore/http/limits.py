@@ -23,6 +23,8 @@ class Limits:
     """From a request's first byte to the end of its header (408); also for the TLS handshake."""
     body_seconds: float = 60.0
     """From the end of the header to the end of the body (408)."""
+    request_seconds: float = float("inf")
+    """From a whole request to its answer (504), where the handler has not said that it takes long."""
     idle_seconds: float = 180.0
     """How long a connection may wait for its next request before it is closed."""
     write_seconds: float = 60.0

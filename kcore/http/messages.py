@@ -30,6 +30,8 @@ class Request:
     peer_certificate: bytes | None = None  # DER of a client certificate that the TLS layer verified
     peer_unverified: bytes | None = None  # DER of one that it could not verify: another authority's, or expired
     decoded: Any = None  # what a body has been decoded to before it was asked for, or the error
+    long: bool = False  # set by the handler: the answer may take as long as it likes
+    late: bool = False  # set by the server when it gives up waiting for the handler, whom it cancels then
     _params: dict[str, list[str]] | None = None
 
     @property

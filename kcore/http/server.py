@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from kcore.http.connection import Connection, Phase, StreamBudget
+from kcore.http.hangups import Hangups
 from kcore.http.limits import Limits
 from kcore.http.messages import Handler
 from kcore.http.sockets import SocketStream
@@ -32,7 +33,9 @@ class _Server:
         self.handler, self.context, self.limits, self.log = handler, context, limits, log
         self.budget = StreamBudget(limits.streams)
         self.watchdog: Watchdog[Connection] = Watchdog(limits)
+        self.hangups = Hangups()
         self.count = 0
+        self.by_peer: dict[str, int] = {}
         self.stopping = trio.Event()
 
     async def accept(self, listener: trio.abc.Listener[trio.SocketStream], nursery: trio.Nursery) -> None:
@@ -45,21 +48,33 @@ class _Server:
                 self.log.warning("cannot accept a connection: %s", error)
                 await trio.sleep(0.1)
                 continue
-            if self.count >= self.limits.connections and not self._evict():
+            host = _addresses(stream)[0].rpartition(":")[0]
+            if self.count >= self.limits.connections and not self._make_room(host):
                 await trio.aclose_forcefully(stream)
                 continue
             self.count += 1
-            nursery.start_soon(self.connection, stream)
+            self.by_peer[host] = self.by_peer.get(host, 0) + 1
+            nursery.start_soon(self.connection, stream, host)
 
-    def _evict(self) -> bool:
-        """Close the connection that has been idle longest; whether there was one."""
+    def _make_room(self, host: str) -> bool:
+        """Close an idle connection, of the address that has most; whether there was one. An address that has its fair
+        share already makes room among its own."""
+        share = self.limits.connections / len(self.by_peer.keys() | {host})
+        if self.by_peer.get(host, 0) >= share:
+            return self._evict(host)
+        heaviest = max(self.by_peer, key=self.by_peer.__getitem__)
+        return self._evict(heaviest) or self._evict(None)
+
+    def _evict(self, host: str | None) -> bool:
+        """Close the connection (of that address) that has been idle longest; whether there was one."""
         for connection in self.watchdog:
-            if connection.phase is Phase.IDLE:
+            if connection.phase is Phase.IDLE and host in (None, connection.host):
                 connection.drain()
                 return True
         return False
 
-    async def connection(self, accepted: trio.abc.Stream) -> None:
+    async def connection(self, accepted: trio.abc.Stream, host: str) -> None:
+        fd = accepted.socket.fileno() if isinstance(accepted, trio.SocketStream) else -1
         stream = accepted if not isinstance(accepted, trio.SocketStream) else SocketStream.adopt(accepted)
         try:
             peer, local = _addresses(stream)
@@ -84,24 +99,32 @@ class _Server:
                 certificate=certificate,
                 unverified=unverified,
             )
+            connection.host = host
             self.watchdog.add(connection)
+            if fd >= 0:
+                self.hangups.add(fd, connection)
             try:
                 if self.stopping.is_set():
                     connection.drain()
                 await connection.run()
             finally:
                 self.watchdog.discard(connection)
+                self.hangups.discard(fd, connection)
         except Exception:  # a fault of ours: this connection ends, the others go on
             self.log.exception("a connection failed")
             await trio.aclose_forcefully(stream)
         finally:
             self.count -= 1
+            self.by_peer[host] -= 1
+            if not self.by_peer[host]:
+                del self.by_peer[host]
 
     async def connections(self, *, task_status: trio.TaskStatus[trio.Nursery]) -> None:
         """Holds all connections, out of reach of the cancellation that stops `serve`, until they are drained."""
         with trio.CancelScope(shield=True):
             async with trio.open_nursery() as outer:
                 outer.start_soon(self.watchdog.run)
+                outer.start_soon(self.hangups.run)
                 async with trio.open_nursery() as nursery:
                     task_status.started(nursery)
                     await self.stopping.wait()

@@ -29,6 +29,7 @@ class Watchdog(Generic[T]):
 
     def __init__(self, limits: Limits):
         patience = min(limits.header_seconds, limits.body_seconds, limits.idle_seconds, limits.write_seconds)
+        patience = min(patience, limits.request_seconds)
         self._interval = patience / 4
         self._watched: dict[T, None] = {}
         self._some = trio.Event()

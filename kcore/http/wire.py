@@ -14,7 +14,7 @@ from kcore.http.messages import HeaderList, Response
 _PHRASES = {int(s): s.phrase.encode("ascii") for s in HTTPStatus}
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_REASONS = {400: "BadRequest", 408: "Timeout", 413: "RequestEntityTooLarge"}
+_REASONS = {400: "BadRequest", 408: "Timeout", 413: "RequestEntityTooLarge", 504: "Timeout"}
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 

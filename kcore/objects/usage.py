@@ -6,7 +6,7 @@ Admission books by it what a new object will use; the controller counts by it wh
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from kcore.objects import Object, quantity
@@ -92,31 +92,51 @@ def text(name: str, amount: Decimal) -> str:
 # --- scopes ---
 
 
-def in_scope(quota: Object, pod: Object) -> bool:
+def in_scope(quota: Object, obj: Object, resource: str = "pods") -> bool:
+    """Whether a quota with scopes counts this object. Scopes are about pods, and one about claims."""
+    return all(matches(s["scopeName"], s["operator"], s.get("values") or (), obj, resource) for s in scopes(quota))
+
+
+def scopes(quota: Object) -> list[Object]:
+    """The scopes of a quota in the form of a selector."""
     spec = quota["spec"]
-    for scope in spec.get("scopes") or ():
-        if not _matches(scope, "Exists", (), pod):
-            return False
-    for e in (spec.get("scopeSelector") or {}).get("matchExpressions") or ():
-        if not _matches(e["scopeName"], e["operator"], e.get("values") or (), pod):
-            return False
-    return True
+    plain = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
+    return plain + list((spec.get("scopeSelector") or {}).get("matchExpressions") or ())
 
 
-def _matches(scope: str, operator: str, values: object, pod: Object) -> bool:
-    spec = pod["spec"]
+def matches(scope: str, operator: str, values: Collection[str], obj: Object, resource: str = "pods") -> bool:
+    """Whether an object is in a scope."""
+    spec = obj["spec"]
+    if scope == "VolumeAttributesClass":
+        return resource == "persistentvolumeclaims" and _matches_class(obj, operator, values)
+    if resource != "pods":
+        return False
     if scope in ("Terminating", "NotTerminating"):
         return (spec.get("activeDeadlineSeconds") is not None) == (scope == "Terminating")
     if scope in ("BestEffort", "NotBestEffort"):
-        return (not _total(pod, "requests") and not _total(pod, "limits")) == (scope == "BestEffort")
+        return (not _total(obj, "requests") and not _total(obj, "limits")) == (scope == "BestEffort")
     if scope == "CrossNamespacePodAffinity":
         return any(t.get("namespaces") or t.get("namespaceSelector") is not None for t in _affinity_terms(spec))
-    name = spec.get("priorityClassName", "")
+    return _matches_name(spec.get("priorityClassName") or "", operator, values)
+
+
+def _matches_name(name: str, operator: str, values: Collection[str]) -> bool:
     if operator == "Exists":
         return bool(name)
     if operator == "DoesNotExist":
         return not name
-    return (name in values) == (operator == "In")  # type: ignore[operator]  # a list of names
+    return (name in values) == (operator == "In")
+
+
+def _matches_class(claim: Object, operator: str, values: Collection[str]) -> bool:
+    """A claim is of the class that it asks for, of the one that it has, and of the one that it is changed to."""
+    status = claim.get("status") or {}
+    changing = (status.get("modifyVolumeStatus") or {}).get("targetVolumeAttributesClassName")
+    named = (claim["spec"].get("volumeAttributesClassName"), status.get("currentVolumeAttributesClassName"), changing)
+    names = {n for n in named if n} or {""}
+    if operator in ("Exists", "In"):
+        return any(_matches_name(n, operator, values) for n in names)
+    return all(_matches_name(n, operator, values) for n in names)
 
 
 def _affinity_terms(spec: Object) -> list[Object]:

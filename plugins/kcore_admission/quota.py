@@ -1,14 +1,14 @@
 """ResourceQuota: a namespace uses no more than its quotas allow.
 
 What a new object will use is booked into the quota's status, by compare-and-set, before the object is stored; so two
-writers cannot both take the last of it. What is freed, or was booked for a write that failed after all, is corrected
-by the controller that counts.
+writers cannot both take the last of it, be they in one API process or in two. What is freed, or was booked for a write
+that failed after all, is corrected by the controller that counts.
 """
 
 from __future__ import annotations
 
+import random
 from decimal import Decimal
-from typing import Any
 
 import trio
 
@@ -18,11 +18,12 @@ from kcore.objects import Object, meta, quantity, usage
 from kcore.objects.resources import RESOURCEQUOTAS
 from kcore.registry import Context
 from kcore_admission.base import Plugin, forbidden
+from kcore_admission.config import LimitedResource, QuotaConfig
 
 # Where a change can use more than the object used before.
-GROWING = frozenset({"services", "persistentvolumeclaims"})
+GROWING = frozenset({"services", "persistentvolumeclaims", "resourceclaims.resource.k8s.io"})
 COMPUTE = ("cpu", "memory", "ephemeral-storage")
-ATTEMPTS = 5
+ATTEMPTS = 32
 
 Amounts = dict[str, Decimal]
 
@@ -31,47 +32,111 @@ class ResourceQuota(Plugin):
     name = "ResourceQuota"
     looks_at = (RESOURCEQUOTAS,)
 
-    def __init__(self, context: Context, config: Any = None):
+    def __init__(self, context: Context, config: QuotaConfig | None = None):
         super().__init__(context, config)
+        limited = config.limited if isinstance(config, QuotaConfig) else []
+        self._limited = {(one.api_group, one.resource): one for one in limited}
         self._locks: dict[str, trio.Lock] = {}  # by namespace: our own writes need not fight over a quota
 
     def handles(self, request: AdmissionRequest) -> bool:
-        if request.subresource or not request.kind.namespaced or request.kind.virtual:
+        kind = request.kind
+        if not kind.namespaced or kind.virtual:
             return False
-        return request.operation == "CREATE" or (request.operation == "UPDATE" and request.kind.resource in GROWING)
+        if request.subresource:
+            return request.subresource == "resize" and kind.resource == "pods"
+        return request.operation == "CREATE" or (request.operation == "UPDATE" and kind.resource in GROWING)
 
     async def validate(self, request: AdmissionRequest) -> None:
-        quotas = await self.seen["resourcequotas"].all(request.namespace)
-        if not quotas:
+        limited = self._limited.get((request.kind.group, request.kind.plural))
+        quotas = await self.seen["resourcequotas"].all(request.namespace, sure=limited is not None)
+        if not quotas and limited is None:
             return
-        assert request.obj is not None
-        wanted = _used(request, request.obj)
-        if request.old is not None:
-            before = _used(request, request.old)
-            wanted = {n: a - before.get(n, Decimal(0)) for n, a in wanted.items()}
+        wanted = _wanted(request)
+        if limited is not None:
+            _check_covered(request, limited, quotas, wanted)
+        if not any(amount > 0 for amount in wanted.values()):
+            return  # what is given back is counted by the controller
         lock = self._locks.setdefault(request.namespace, trio.Lock())
         async with lock:
-            for quota in sorted(quotas, key=meta.name):
-                await self._book(request, meta.name(quota), wanted)
+            await self._book_all(request, sorted(map(meta.name, quotas)), wanted)
         if not lock.statistics().tasks_waiting:
             self._locks.pop(request.namespace, None)
 
-    async def _book(self, request: AdmissionRequest, name: str, wanted: Amounts) -> None:
-        client = self.context.client()
-        for _ in range(ATTEMPTS):
+    async def _book_all(self, request: AdmissionRequest, names: list[str], wanted: Amounts) -> None:
+        """All quotas are asked before the first is booked; who refuses after that gives back what was booked."""
+        for name in names:
+            quota = await self._current(name, request.namespace)
+            if quota is not None:
+                _charged(request, quota, wanted)
+        if request.dry_run:
+            return
+        booked: list[str] = []
+        try:
+            for name in names:
+                if await self._book(request, name, wanted):
+                    booked.append(name)
+        except errors.ApiError:
+            back = {name: -amount for name, amount in wanted.items()}
+            with trio.CancelScope(shield=True):
+                for name in booked:
+                    await self._book(request, name, back)
+            raise
+
+    async def _current(self, name: str, namespace: str) -> Object | None:
+        try:
+            return await self.context.client().get(RESOURCEQUOTAS, name, namespace)
+        except errors.NotFound:
+            return None
+
+    async def _book(self, request: AdmissionRequest, name: str, wanted: Amounts) -> bool:
+        """Add to what a quota says is used, by compare-and-set: other API processes may do the same at this moment."""
+        for attempt in range(ATTEMPTS):
+            quota = await self._current(name, request.namespace)
+            changed = None if quota is None else _charged(request, quota, wanted)
+            if changed is None:
+                return False
             try:
-                quota = await client.get(RESOURCEQUOTAS, name, request.namespace)
+                await self.context.client().update(RESOURCEQUOTAS, changed, subresource="status")
+                return True
             except errors.NotFound:
-                return
-            changed = _charged(request, quota, wanted)
-            if changed is None or request.dry_run:
-                return
-            try:
-                await client.update(RESOURCEQUOTAS, changed, subresource="status")
-                return
+                return False
             except errors.Conflict:
-                continue  # the controller has counted meanwhile: look again
+                await trio.sleep(random.uniform(0, 0.005 * attempt))  # somebody else has written: look again
         raise errors.conflict("resourcequotas", name, "the quota is being changed by many writers; try again")
+
+
+def _wanted(request: AdmissionRequest) -> Amounts:
+    """What the write would use more than is used now."""
+    assert request.obj is not None
+    wanted = _used(request, request.obj)
+    if request.old is None:
+        return wanted
+    before = _used(request, request.old)
+    return {n: a - before.get(n, Decimal(0)) for n, a in wanted.items()}
+
+
+def _check_covered(request: AdmissionRequest, limited: LimitedResource, quotas: list[Object], wanted: Amounts) -> None:
+    """What is limited may only be used where a quota has a say about it. Raises Forbidden."""
+    obj, resource = request.obj or {}, request.kind.resource
+    counted = {
+        name for name, amount in wanted.items() if amount > 0 and any(part in name for part in limited.match_contains)
+    }
+    asked = [s for s in limited.match_scopes if _in(s, obj, resource)]
+    if not counted and not asked:
+        return
+    covering = [q for q in quotas if usage.in_scope(q, obj, resource)]
+    named = {name for q in covering for name in (q.get("status") or {}).get("hard") or {}}
+    if missing := sorted(counted - named):
+        raise forbidden(request, f"insufficient quota to consume: {','.join(missing)}")
+    told = {s["scopeName"] for q in covering for s in usage.scopes(q)}
+    lacking = [s for s in asked if s["scopeName"] not in told]
+    if lacking:
+        shown = " ".join(f"{{{s['scopeName']} {s['operator']} [{' '.join(s.get('values') or ())}]}}" for s in lacking)
+        raise forbidden(request, f"insufficient quota to match these scopes: [{shown}]")
+
+
+def _in(scope: Object, obj: Object, resource: str) -> bool:
+    return usage.matches(scope["scopeName"], scope["operator"], scope.get("values") or (), obj, resource)
 
 
 def _used(request: AdmissionRequest, obj: Object) -> Amounts:
@@ -84,9 +149,8 @@ def _charged(request: AdmissionRequest, quota: Object, wanted: Amounts) -> Objec
     status = quota.get("status") or {}
     hard, used = status.get("hard") or {}, status.get("used") or {}
     is_pod = request.kind.resource == "pods"
-    scoped = quota["spec"].get("scopes") or quota["spec"].get("scopeSelector")
     obj = request.obj or {}
-    if scoped and not (is_pod and usage.in_scope(quota, obj)):
+    if not usage.in_scope(quota, obj, request.kind.resource):
         return None
     if is_pod:
         missing = _unspecified(hard, obj)
@@ -103,7 +167,7 @@ def _charged(request: AdmissionRequest, quota: Object, wanted: Amounts) -> Objec
         limit = ",".join(f"{n}={hard[n]}" for n in over)
         text = f"exceeded quota: {meta.name(quota)}, requested: {asked}, used: {was}, limited: {limit}"
         raise forbidden(request, text)
-    booked = {**used, **{n: usage.text(n, have[n] + wanted[n]) for n in counted}}
+    booked = {**used, **{n: usage.text(n, max(Decimal(0), have[n] + wanted[n])) for n in counted}}
     return {**quota, "status": {**status, "used": booked}}
 
 

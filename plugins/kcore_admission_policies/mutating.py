@@ -144,7 +144,7 @@ class MutatingAdmissionPolicy(PolicyPlugin):
         """Whether a mutation has changed the object. Raises Unusable, ApiError."""
         from kcore.api.admission_cel import Evaluation, Failed, OutOfBudget
         from kcore.api.expressions import RUNTIME_BUDGET
-        from kcore_admission_policies.patches import apply_configuration, json_patched
+        from kcore_admission_policies.patches import Unpatchable, apply_configuration, json_patched
 
         assert isinstance(found.policy, MutatingPolicy)
         compiled, kind = found.policy.compiled, found.match.kind
@@ -167,7 +167,7 @@ class MutatingAdmissionPolicy(PolicyPlugin):
         doc = layout.decode_json(layout.encode_json(shown))
         try:
             made = json_patched(doc, value) if sort == "JSONPatch" else apply_configuration(doc, value, kind.schema)
-        except ValueError as error:
+        except (Unpatchable, ValueError) as error:
             raise Unusable(str(error)) from error
         if made is None:
             return False
@@ -175,6 +175,10 @@ class MutatingAdmissionPolicy(PolicyPlugin):
             new = await versions.settle(made, kind)
         except errors.ApiError as error:
             text = error.message.partition(f" cannot be handled as a {kind.kind}: ")[2] or error.message
+            if sort == "ApplyConfiguration":
+                raise Unusable(
+                    f"error applying patch: failed to convert patch object to typed object: {text}"
+                ) from error
             raise errors.InternalError(
                 f"Internal error occurred: {text}", details={"causes": [{"message": text}]}
             ) from error

@@ -1,6 +1,6 @@
 """What a mutation's expression came to, applied: a partial object that is merged, or JSON Patch operations.
 
-Each raises ValueError with upstream's text.
+Each raises `Unpatchable`.
 """
 
 from __future__ import annotations
@@ -14,22 +14,26 @@ from kcore.cel.libraries.mutation import mismatches, plain
 from kcore.objects import Object
 
 
+class Unpatchable(Exception):
+    """A mutation's outcome cannot be applied. ``str()`` is upstream's text."""
+
+
 def apply_configuration(live: Object, applied: Any, schema: Schema) -> Object:
     """Merge as server-side apply does: lists by their keys, maps by theirs. Nobody comes to own the fields."""
     wrong = mismatches(applied)
     if wrong:
-        raise ValueError(f"type mismatch: {wrong[0]}")
+        raise Unpatchable(f"type mismatch: {wrong[0]}")
     patch = plain(applied)
     patch["apiVersion"], patch["kind"] = live.get("apiVersion"), live.get("kind")
     try:
         structured.check_applied(patch, schema)
     except errors.ApiError as error:
-        raise ValueError(
+        raise Unpatchable(
             f"error applying patch: failed to convert patch object to typed object: {error.message}"
         ) from None
     atomics = list(_atomics(patch, schema, ""))
     if atomics:
-        raise ValueError(
+        raise Unpatchable(
             "error applying patch: invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: "
             + ", ".join(atomics)
         )
@@ -40,24 +44,24 @@ def apply_configuration(live: Object, applied: Any, schema: Schema) -> Object:
 def json_patched(doc: Object, operations: Any) -> Object | None:
     """None when a ``test`` did not hold: then the object stays as it is."""
     if not isinstance(operations, list):
-        raise ValueError("type mismatch: JSONPatchType.expression should evaluate to array")
+        raise Unpatchable("type mismatch: JSONPatchType.expression should evaluate to array")
     wanted = []
     for operation in operations:
         value = operation.get("value")
         wrong = mismatches(value, getattr(value, "type_name", ""))
         if wrong:
-            raise ValueError(f"type mismatch: {wrong[0]}")
+            raise Unpatchable(f"type mismatch: {wrong[0]}")
         wanted.append({k: v for k, v in plain(operation).items() if not (k == "from" and not v)})
     try:
         made = json_patch.apply(doc, wanted)
     except Rejected as error:
         if error.why.endswith("test failed"):
             return None
-        raise ValueError(f"JSONPath: {error.why or error.message}") from None
+        raise Unpatchable(f"JSONPath: {error.why or error.message}") from None
     except errors.ApiError as error:
-        raise ValueError(f"JSONPath: {error.message}") from None
+        raise Unpatchable(f"JSONPath: {error.message}") from None
     if not isinstance(made, dict):
-        raise ValueError("JSONPath: the patched object is no object")
+        raise Unpatchable("JSONPath: the patched object is no object")
     return made
 
 

@@ -52,10 +52,16 @@ class Config:
     """With the one before: the seats that priority levels share."""
     max_body_bytes: int = 3 * 1024 * 1024
     """The largest request body."""
+    max_header_bytes: int = 64 * 1024
+    """A request's line and header fields together; the request target alone may have a quarter of it."""
+    request_timeout_seconds: float = 60.0
+    """How long a request may take that is no watch, log, exec, attach, proxy or port-forward (504)."""
     max_connections: int = 10_000
     """Open connections at a time."""
     max_streams: int = 20_000
     """Watches, exec and port-forward sessions at a time."""
+    shutdown_delay_seconds: float = 0.0
+    """How long the server goes on serving when it has been told to stop, while ``/readyz`` fails."""
     grace_seconds: float = 1.0
     """How long requests in flight may take to finish when the server stops."""
 

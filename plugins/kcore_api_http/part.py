@@ -76,6 +76,9 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         connections=config.max_connections,
         streams=config.max_streams,
         grace_seconds=config.grace_seconds,
+        request_seconds=config.request_timeout_seconds,
+        header_bytes=config.max_header_bytes,
+        url_bytes=config.max_header_bytes // 4,
     )
     listener = await listen(config.port, config.address)  # first: the mistake that people make most
     async with AsyncExitStack() as stack:
@@ -117,7 +120,16 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         await server.publish(*address)
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
+        stack.push_async_callback(announce_the_end, server, config.shutdown_delay_seconds)
         yield part
+
+
+async def announce_the_end(server: ApiServer, delay: float) -> None:
+    """Before the listener closes: not ready any more, for long enough that load balancers may notice."""
+    server.drain()
+    with trio.CancelScope(shield=True):
+        await trio.sleep(delay)
+    server.refuse()
 
 
 @asynccontextmanager

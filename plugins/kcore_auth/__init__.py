@@ -1,8 +1,9 @@
 """Who is asking, and may they: authentication, authorization and the API's questions about both.
 
 Authenticators ``request-header``, ``certificate``, ``tokens``, ``serviceaccount``, ``bootstrap-token``,
-``anonymous``; authorizers ``node``, ``rbac``, ``always-allow``; routes ``reviews``; admission ``RBACEscalation``,
-``NodeRestriction``. Each stands in the module that its opener names.
+``authentication-config`` (OIDC), ``webhook-token``, ``anonymous``; authorizers ``node``, ``rbac``, ``webhook``,
+``authorization-config``, ``always-allow``; routes ``reviews``; admission ``RBACEscalation``, ``NodeRestriction``.
+Each stands in the module that its opener names.
 """
 
 from __future__ import annotations
@@ -25,6 +26,14 @@ class TokensConfig:
     file: str
     """A CSV file: token, user, uid, "group1,group2" (kube-apiserver's --token-auth-file); a relative path is relative
     to the config file."""
+
+
+@attrs.frozen
+class FileConfig:
+    """``[api.settings.authentication-config]``, ``[api.settings.authorization-config]``."""
+
+    file: str
+    """A YAML file as kube-apiserver's flag of that name takes it; a relative path is relative to the config file."""
 
 
 @attrs.frozen
@@ -96,6 +105,12 @@ def kcore_authenticator() -> Iterable[Provider[Any]]:
             "bootstrap-token",
             _open("bootstrap_tokens", "open_bootstrap_tokens"),
             help="Tokens of joining nodes, from Secrets",
+        ),
+        Provider(
+            "authentication-config",
+            _open("oidc", "open_config"),
+            FileConfig,
+            help="OIDC tokens, and who may be anonymous, by an AuthenticationConfiguration",
         ),
         Provider("tokens", _open("tokens", "open_tokens"), TokensConfig, help="Fixed tokens from a CSV file"),
         Provider(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -116,7 +115,7 @@ def authority(context: Context, config: RequestHeaderConfig) -> bytes:
         found: bytes = context.part("api").pki.front_proxy().ca_pem
         return found
     try:
-        pem = Path(config.client_ca_file).read_bytes()
+        pem = context.file(config.client_ca_file).read_bytes()
         x509.der(pem)
     except (OSError, ValueError) as error:
         raise ConfigError([f"api.settings.request-header.client_ca_file: {error}"]) from error

@@ -49,6 +49,11 @@ def providers() -> list[Provider[Controller]]:
         _lazy("persistentvolumeclaim-protection", "protection:ClaimProtection", "Claims that pods use stay"),
         _lazy("persistentvolume-protection", "protection:VolumeProtection", "Volumes that are bound stay"),
         _lazy("certificatesigningrequest", "certificates:SigningController", "Approves and signs certificates"),
+        _lazy(
+            "validatingadmissionpolicy-status",
+            "policystatus:PolicyStatusController",
+            "What does not fit in the expressions of policies",
+        ),
         _lazy("endpointslice", "endpointslice:EndpointSliceController", "EndpointSlices of services"),
         _lazy("endpointslicemirroring", "mirroring:MirroringController", "EndpointSlices of custom Endpoints"),
         _lazy("endpoints", "endpoints:EndpointsController", "Endpoints of services"),

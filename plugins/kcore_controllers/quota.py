@@ -75,7 +75,8 @@ class ResourceQuotaController(Reconciler):
                 usage.add(used, usage.of_pod(pod))
         for resource, informer in self.counted.items():
             for obj in informer.by_namespace(namespace):
-                usage.add(used, usage.of_object(resource, obj))
+                if usage.in_scope(quota, obj, resource):
+                    usage.add(used, usage.of_object(resource, obj))
         others = await self._others(hard, namespace, used)
         if trio.current_time() >= self._lower_at.get(key, 0.0):
             self._lower_at.pop(key, None)

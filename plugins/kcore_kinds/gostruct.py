@@ -32,8 +32,8 @@ _ORDER = {
     "hostAliases priorityClassName priority preemptionPolicy dnsConfig readinessGates runtimeClassName overhead "
     "enableServiceLinks topologySpreadConstraints os schedulingGates resourceClaims resources hostnameOverride",
     "PodSecurityContext": "hostNetwork hostPID hostIPC shareProcessNamespace hostUsers seLinuxOptions windowsOptions "
-    "runAsUser runAsGroup runAsNonRoot supplementalGroups supplementalGroupsPolicy fsGroup fsGroupChangePolicy sysctls "
-    "seccompProfile appArmorProfile seLinuxChangePolicy",
+    "runAsUser runAsGroup runAsNonRoot supplementalGroups supplementalGroupsPolicy fsGroup fsGroupChangePolicy "
+    "sysctls seccompProfile appArmorProfile seLinuxChangePolicy",
     "SecurityContext": "capabilities privileged seLinuxOptions windowsOptions runAsUser runAsGroup runAsNonRoot "
     "readOnlyRootFilesystem allowPrivilegeEscalation procMount seccompProfile appArmorProfile",
     "Container": "name image command args workingDir ports envFrom env resources resizePolicy restartPolicy "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kcore_kinds.declare import Builtin, Group, Object
 from kcore_kinds.podspec import missing
+from kcore_kinds.validation.addresses import address_name
 
 
 class IngressClassStrategy(Builtin):
@@ -33,7 +34,7 @@ group.serve(
     namespaced=False,
 )
 group.serve("Ingress", "ingresses", generation=True, hash="39NQlfNR+bo=", short="ing", status=True)
-group.serve("IPAddress", "ipaddresses", hash="3f/plJFChNE=", namespaced=False, short="ip")
+group.serve("IPAddress", "ipaddresses", names=address_name, hash="3f/plJFChNE=", namespaced=False, short="ip")
 group.serve(
     "NetworkPolicy",
     "networkpolicies",

@@ -48,6 +48,7 @@ class _Request:
     operation: Callable[[Draft], Any]
     task: trio.lowlevel.Task | None  # None: it was cancelled
     result: outcome.Outcome[Any] = _NOTHING
+    formed: bool = False  # part of a batch: it will happen, or fail
 
 
 class Writer:
@@ -72,7 +73,8 @@ class Writer:
     async def commit(self, operation: Callable[[Draft], T]) -> T:
         """Evaluate `operation` in the next batch; return when it is durable and applied, or raise what it raised.
 
-        Cancelled before the batch is formed, it never happens; cancelled later, it happens unseen.
+        Cancelled before the batch is formed, it never happens; cancelled later, it goes on to its end, which is
+        milliseconds away, and the caller learns what became of it.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._stopped is not None:
@@ -83,6 +85,8 @@ class Writer:
         self._waiting.append(request)
 
         def abort(_: object) -> trio.lowlevel.Abort:
+            if request.formed:
+                return trio.lowlevel.Abort.FAILED
             request.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
@@ -122,6 +126,7 @@ class Writer:
             while self._waiting and len(draft.events) < _BATCH and draft.size < _BATCH_BYTES:
                 request = self._waiting.popleft()
                 if request.task is not None:
+                    request.formed = True
                     request.result = outcome.capture(request.operation, draft)
                     batch.append(request)
             if draft.empty:  # comparisons that failed, deletions of nothing

@@ -18,7 +18,6 @@ from kcore_webhooks import review
 
 if TYPE_CHECKING:
     from kcore.api.conditions import MatchConditions
-
     from kcore.api.server import ApiServer
 
 

@@ -237,15 +237,6 @@ async def test_a_claim_gets_the_default_storage_class_but_not_when_it_asks_for_n
         assert (await admitted(opened, create(none, *kind)))["spec"]["storageClassName"] == ""
 
 
-async def test_a_certificate_request_says_who_asked(plugin):
-    async with plugin("CertificateRequester") as opened:
-        csr = {"metadata": {"name": "x"}, "spec": {"signerName": "a/b", "username": "somebody"}}
-        kind = ("certificatesigningrequests", "CertificateSigningRequest", "certificates.k8s.io")
-        found = await admitted(opened, create(csr, *kind, namespaced=False))
-    assert found["spec"]["username"] == "alice"
-    assert found["spec"]["groups"] == ["dev", "system:authenticated"]
-
-
 async def test_a_pod_that_violates_the_standard_of_its_namespace_is_refused(plugin, api):
     label = {"pod-security.kubernetes.io/enforce": "restricted"}
     await api.create(NAMESPACES, {"metadata": {"name": "shop", "labels": label}})

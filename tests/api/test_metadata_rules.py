@@ -169,3 +169,16 @@ def test_deletion_is_not_taken_back_and_gets_no_new_finalizers() -> None:
 def test_rules_for_names(rule: Any, good: list[str], bad: list[str]) -> None:
     assert [name for name in good if rule(name)] == []
     assert [name for name in bad if not rule(name)] == []
+
+
+async def test_labels_and_annotations_are_checked_on_update_and_patch_too(api):
+    path = "/api/v1/namespaces/default/configmaps"
+    await api.call("POST", path, {"metadata": {"name": "x"}}, expect=201)
+    for meta, field in (
+        ({"labels": {"a": "!!"}}, "metadata.labels"),
+        ({"annotations": {"a b": "c"}}, "metadata.annotations"),
+    ):
+        for method, type in (("PUT", "application/json"), ("PATCH", "application/merge-patch+json")):
+            body = {"metadata": {"name": "x", **meta}}
+            status = await api.call(method, path + "/x", body, content_type=type, expect=422)
+            assert {cause["field"] for cause in status["details"]["causes"]} == {field}

@@ -487,3 +487,102 @@ async def test_a_loopback_only_listener_answers_on_every_address_of_127() -> Non
 
 async def local(request: Request) -> AnyResponse:
     return Response(200, request.local.encode())
+
+
+# --- the client that leaves, and the handler that takes its time ---------------------------------------------------
+
+
+async def test_a_handler_whose_client_has_gone_is_cancelled() -> None:
+    begun, cancelled = trio.Event(), trio.Event()
+
+    async def handler(request: Request) -> AnyResponse:
+        begun.set()
+        try:
+            await trio.sleep_forever()
+        finally:
+            cancelled.set()
+        raise AssertionError
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: serve(handler, [listener], task_status=task_status))
+        client = await connect(listener)
+        await client.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await begun.wait()
+        await client.aclose()
+        with trio.fail_after(10):
+            await cancelled.wait()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_client_that_closes_only_its_own_side_still_gets_a_quick_answer() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+
+    async def handler(request: Request) -> AnyResponse:
+        await trio.sleep(0.05)
+        return await echo(request)
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(lambda task_status: serve(handler, [listener], task_status=task_status))
+        client = await connect(listener)
+        await client.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await client.send_eof()
+        with trio.fail_after(10):
+            answer = b"".join([piece async for piece in client])
+        assert status(answer) == 200
+        await client.aclose()
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_request_that_takes_too_long_is_answered_with_504(autojump_clock: trio.testing.MockClock) -> None:
+    seen: list[Request] = []
+
+    async def handler(request: Request) -> AnyResponse:
+        seen.append(request)
+        if request.path == "/long":
+            request.long = True
+            await trio.sleep(200)
+            return Response()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    limits = Limits(request_seconds=60)
+    answer = await exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", handler, limits, eof=False)
+    assert status(answer) == 504
+    assert body(answer)["reason"] == "Timeout"
+    assert body(answer)["message"] == "Timeout: request did not complete within the allotted timeout"
+    assert seen[0].late
+    answer = await exchange(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n", handler, limits, eof=False)
+    assert status(answer) == 200
+
+
+async def test_at_the_limit_an_address_with_its_share_makes_room_among_its_own() -> None:
+    listener = (await trio.open_tcp_listeners(0, host="127.0.0.1"))[0]
+    port = listener.socket.getsockname()[1]
+
+    async def connect_from(host: str) -> trio.SocketStream:
+        sock = trio.socket.socket()
+        await sock.bind((host, 0))
+        await sock.connect(("127.0.0.1", port))
+        return trio.SocketStream(sock)
+
+    async def works(stream: trio.SocketStream) -> bool:
+        try:
+            await stream.send_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            return bool(await stream.receive_some())
+        except trio.BrokenResourceError:
+            return False
+
+    async with trio.open_nursery() as nursery:
+        limits = Limits(connections=4)
+        await nursery.start(lambda task_status: serve(echo, [listener], limits=limits, task_status=task_status))
+        quiet = await connect_from("127.0.0.3")
+        assert await works(quiet)
+        crowd = []
+        for _ in range(8):
+            crowd.append(await connect_from("127.0.0.2"))
+            assert await works(crowd[-1])
+        assert await works(quiet)  # the crowd has crowded out itself
+        for stream in (quiet, *crowd):
+            await stream.aclose()
+        nursery.cancel_scope.cancel()

@@ -113,16 +113,16 @@ class OpenApi:
             else:
                 names.setdefault(f"api/{kind.version}", []).append(kind)
         self._names = dict(sorted(names.items()))
-        self._hashes = {name: self._hash(kinds) for name, kinds in self._names.items()}
+        self._hashes = {name: self._hash(name, kinds) for name, kinds in self._names.items()}
         every = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest().upper()
         self._hashes[""] = every
         living = {f'"{digest}"' for digest in self._hashes.values()}
         for key in [key for key in self._kept if key[0] not in living]:
             del self._kept[key]
 
-    def _hash(self, kinds: Iterable[Kind]) -> str:
-        """Of what a document of these kinds is made of."""
-        seen = hashlib.sha256(INFO["version"].encode())
+    def _hash(self, name: str, kinds: Iterable[Kind]) -> str:
+        """Of what a document is made of."""
+        seen = hashlib.sha256(f"{INFO['version']} {name} ".encode())
         for kind in sorted(kinds, key=lambda k: k.plural):
             made = self._of_kind.get(kind)
             if made is None:
@@ -234,9 +234,8 @@ def _unchanged(request: Request, digest: str) -> bool:
 def _fingerprint(kind: Kind) -> bytes:
     """Of all that a document says of a kind. Built-in schemas are those of a release, which the hash begins with."""
     subresources = [attrs.astuple(sub) for _, sub in sorted(kind.subresources.items())]
-    seen = hashlib.sha256(
-        repr((kind.kind, kind.plural, kind.namespaced, kind.verbs, subresources, sorted(kind.selectable))).encode()
-    )
+    said = (kind.kind, kind.list_kind, kind.plural, kind.namespaced, kind.verbs, subresources, sorted(kind.selectable))
+    seen = hashlib.sha256(repr(said).encode())
     if not kind.message:
         seen.update(layout.encode_json(kind.raw_schema() if kind.raw_schema else from_schema(kind.schema)))
     return seen.digest()

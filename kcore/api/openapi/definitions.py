@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from kcore.api import shapes
 from kcore.api.kinds import Definitions as Provider
 from kcore.api.kinds import Kind, Subresource
 from kcore.api.schema import Schema
@@ -71,7 +72,7 @@ class Definitions:
         return self.use(self._name(kind.group, kind.version, kind.kind, kind))
 
     def list(self, kind: Kind) -> str:
-        return self.use(self._name(kind.group, kind.version, kind.kind + "List", kind))
+        return self.use(self._name(kind.group, kind.version, kind.list_kind or kind.kind + "List", kind))
 
     def subresource(self, kind: Kind, sub: Subresource) -> str:
         """The definition of what a subresource takes and gives: the kind's own unless it says otherwise."""
@@ -124,12 +125,26 @@ class Definitions:
         docs = self._provider.docs(name)
         if docs.get(""):
             node = {"description": docs[""], **node}
+        nullable = _nullable(name)
         for member, schema in node.get("properties", {}).items():
             if member in docs:
                 schema["description"] = docs[member]
+            if member in nullable:
+                schema["nullable"] = True
             if "$ref" in schema and len(schema) > 1:
                 schema["allOf"] = [{"$ref": schema.pop("$ref")}]
         return node
+
+
+def _nullable(name: str) -> list[str]:
+    """The members that are null when they are empty, as Go writes a slice or a time that is not set.
+
+    Upstream's documents do not say so: what it answers is not always what they promise.
+    """
+    shape = shapes.struct("k8s.io." + name.removeprefix("io.k8s."))
+    if shape is None:
+        return []
+    return [m for m, member in shape.members.items() if member.always and member.keep_null and m != "items"]
 
 
 def _references(node: Any) -> list[str]:
@@ -150,7 +165,8 @@ def _references(node: Any) -> list[str]:
 
 def _custom(kind: Kind, name: Any, *, old: bool) -> Json:
     """The definitions of a custom kind and of its list."""
-    own, listed = (name(kind.group, kind.version, k, kind) for k in (kind.kind, kind.kind + "List"))
+    list_kind = kind.list_kind or kind.kind + "List"
+    own, listed = (name(kind.group, kind.version, k, kind) for k in (kind.kind, list_kind))
     gvk = {"group": kind.group, "version": kind.version}
     schema = custom_schema(kind, old=old)
     schema["x-kubernetes-group-version-kind"] = [{**gvk, "kind": kind.kind}]
@@ -159,11 +175,11 @@ def _custom(kind: Kind, name: Any, *, old: bool) -> Json:
         schema["x-kubernetes-selectable-fields"] = fields
     items = {"description": f"The {kind.plural}.", "type": "array", "items": {"$ref": REF + own}}
     as_list = {
-        "description": f"{kind.kind}List is a list of {kind.kind}",
+        "description": f"{list_kind} is a list of {kind.kind}",
         "type": "object",
         "required": ["items"],
         "properties": {**_TYPE_META, "items": items, "metadata": _reference(META + "ListMeta", _LIST_METADATA)},
-        "x-kubernetes-group-version-kind": [{**gvk, "kind": kind.kind + "List"}],
+        "x-kubernetes-group-version-kind": [{**gvk, "kind": list_kind}],
     }
     return {own: schema, listed: as_list}
 

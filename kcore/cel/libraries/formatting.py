@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcore.cel.errors import EvaluationError
-from kcore.cel.values import format_double, type_name
+from kcore.cel.values import bounded, format_double, type_name, within
 
 _CLAUSE = re.compile(r"%(?:\.(\d*))?(.?)", re.DOTALL)
 MAX_PRECISION = 1000
@@ -15,6 +15,8 @@ MAX_PRECISION = 1000
 
 def formatted(template: str, arguments: list[Any]) -> str:
     """The text. EvaluationError for a clause that does not fit its argument, or a wrong number of arguments."""
+    bounded(arguments)
+    within(_length(arguments))
     used = 0
 
     def clause(match: re.Match[str]) -> str:
@@ -39,6 +41,15 @@ def formatted(template: str, arguments: list[Any]) -> str:
             raise EvaluationError(f"error during formatting: {error}") from None
 
     return _CLAUSE.sub(clause, template)
+
+
+def _length(value: Any) -> int:
+    """About how long the text of the arguments is."""
+    if isinstance(value, list):
+        return sum(map(_length, value))
+    if isinstance(value, dict):
+        return sum(_length(key) + _length(member) for key, member in value.items())
+    return len(value) if isinstance(value, str | bytes) else 1
 
 
 class _Misfit(Exception):

@@ -9,7 +9,7 @@ from typing import Any
 from kcore.cel.errors import EvaluationError
 from kcore.cel.functions import Library
 from kcore.cel.standard import contains, int_result, uint_result
-from kcore.cel.values import Duration, equal
+from kcore.cel.values import Duration, bounded, equal
 
 
 def traversal_cost(value: Any) -> int:
@@ -23,6 +23,7 @@ def traversal_cost(value: Any) -> int:
 
 
 def _traversal(*arguments: Any) -> int:
+    bounded(arguments[0])
     return traversal_cost(arguments[0])
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from kcore.cel.functions import Library
 from kcore.cel.standard import text_cost
 from kcore.cel.types import DYN, STRING, Field, Type, object_type
-from kcore.cel.values import Instance
+from kcore.cel.values import Instance, bounded
 
 PATCH = object_type(
     "JSONPatch", {"op": STRING, "path": STRING, "from": STRING, "value": DYN, "__from__": Field(STRING, "from")}
@@ -46,7 +46,12 @@ class Structs(Mapping[str, Type]):
 
 
 def mismatches(value: Any, path: str = OBJECT) -> list[str]:
-    """Where an object's type names do not say where in the root object it stands (``Object.spec`` below ``meta``)."""
+    """Where an object's type names do not say where in the root object it stands."""
+    bounded(value)
+    return _mismatches(value, path)
+
+
+def _mismatches(value: Any, path: str) -> list[str]:
     found: list[str] = []
     if isinstance(value, Instance):
         if value.type_name != path:
@@ -55,22 +60,30 @@ def mismatches(value: Any, path: str = OBJECT) -> list[str]:
                 "which matches field name path from root Object type"
             )
         for name, member in value.items():
-            found += mismatches(member, f"{path}.{name}")
+            found += _mismatches(member, f"{path}.{name}")
     elif isinstance(value, list | dict):
         for member in value.values() if isinstance(value, dict) else value:
-            found += mismatches(member, path)
+            found += _mismatches(member, path)
     return found
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON: constructed objects as dicts. TypeError for what JSON has no form for."""
+    """A result as JSON: constructed objects as dicts.
+
+    ValueError for what JSON has no form for, BudgetExceeded for what is too much.
+    """
+    bounded(value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         for key in value:
             if not isinstance(key, str):
-                raise TypeError(f"map key {key!r} is not string")
-        return {key: plain(member) for key, member in value.items()}
+                raise ValueError(f"map key {key!r} is not string")  # noqa: TRY004 - the text is for a user
+        return {key: _plain(member) for key, member in value.items()}
     if isinstance(value, list):
-        return [plain(member) for member in value]
+        return [_plain(member) for member in value]
     if isinstance(value, bool) or value is None or isinstance(value, str | float):
         return value
     if isinstance(value, int):

@@ -8,6 +8,7 @@ from kcore.cel.errors import EvaluationError
 from kcore.cel.functions import Library
 from kcore.cel.libraries.formatting import formatted
 from kcore.cel.standard import half_open, text_cost
+from kcore.cel.values import within
 
 SPACE = (
     "\t\n\v\f\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f"
@@ -50,6 +51,9 @@ def substring(text: str, start: int, end: int | None = None) -> str:
 
 
 def replace(text: str, old: str, new: str, count: int = -1) -> str:
+    if len(new) > len(old):
+        times = text.count(old)
+        within(len(text) + (times if count < 0 else min(times, count)) * (len(new) - len(old)))
     return text.replace(old, new, count) if count >= 0 else text.replace(old, new)
 
 
@@ -65,6 +69,7 @@ def split(text: str, separator: str, count: int = -1) -> list[str]:
 
 
 def join(items: list[Any], separator: str = "") -> str:
+    within(sum(map(len, items)) + len(separator) * len(items))
     return separator.join(items)
 
 

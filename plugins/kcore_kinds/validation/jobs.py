@@ -94,8 +94,14 @@ def job_spec(path: str, spec: Object) -> Iterator[Cause]:
         yield fields.invalid(f"{path}.template.spec.restartPolicy", policy, why)
 
 
+_MAX_CRON_NAME = 52  # its jobs add eleven characters to it, and must be DNS labels
+
+
 def cron_job(obj: Object, old: Object | None) -> Iterator[Cause]:
     spec = obj["spec"]
+    name = obj["metadata"].get("name", "")
+    if old is None and len(name) > _MAX_CRON_NAME:
+        yield fields.invalid("metadata.name", name, f"must be no more than {_MAX_CRON_NAME} characters")
     schedule = spec.get("schedule", "")
     if not schedule:
         yield fields.required("spec.schedule")

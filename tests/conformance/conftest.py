@@ -1,0 +1,101 @@
+"""One whole cluster on the virtual clock, and a plain HTTP client of its API."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgspec
+import pytest
+from trio.testing import MockClock
+
+from kcore.api.auth import User
+from kcore.http.messages import Request, Response, StreamResponse
+from kcore.objects import Object
+from kcore.testing.virtual import VirtualCluster, virtual_cluster
+
+ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
+
+
+@attrs.define
+class Api:
+    """The API of a running cluster, spoken to in HTTP."""
+
+    cluster: VirtualCluster
+
+    async def send(self, method: str, path: str, body: Any = None, *, user: User = ADMIN, **headers: str) -> Any:
+        path, _, query = path.partition("?")
+        sent = {k.replace("_", "-"): v for k, v in headers.items()}
+        raw = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        if raw:
+            sent.setdefault("content-type", "application/json")
+        return await self.cluster.kernel.parts["api"].server.handle_as(Request(method, path, query, sent, raw), user)
+
+    async def call(self, method: str, path: str, body: Any = None, expect: int = 0, **headers: str) -> Any:
+        """The decoded answer."""
+        response = await self.send(method, path, body, **headers)
+        assert isinstance(response, Response), response
+        raw = response.body if isinstance(response.body, bytes) else b"".join(response.body)
+        answer = msgspec.json.decode(raw)
+        assert response.status == expect if expect else response.status < 300, answer
+        return answer
+
+    async def get(self, path: str, expect: int = 0, **headers: str) -> Any:
+        return await self.call("GET", path, None, expect, **headers)
+
+    async def post(self, path: str, body: Any, expect: int = 0, **headers: str) -> Any:
+        return await self.call("POST", path, body, expect, **headers)
+
+    async def put(self, path: str, body: Any, expect: int = 0) -> Any:
+        return await self.call("PUT", path, body, expect)
+
+    async def patch(self, path: str, body: Any, expect: int = 0, type: str = MERGE) -> Any:
+        return await self.call("PATCH", path, body, expect, content_type=type)
+
+    async def delete(self, path: str, body: Any = None, expect: int = 0) -> Any:
+        return await self.call("DELETE", path, body, expect)
+
+    async def watch(self, path: str) -> Events:
+        response = await self.send("GET", path + ("&" if "?" in path else "?") + "watch=true")
+        assert isinstance(response, StreamResponse), response
+        return Events(response)
+
+    async def gone(self, path: str) -> bool:
+        return bool((await self.send("GET", path)).status == 404)
+
+    async def names(self, path: str) -> list[str]:
+        return [item["metadata"]["name"] for item in (await self.get(path))["items"]]
+
+    async def until(self, what: Any, seconds: float = 120) -> None:
+        await self.cluster.until(what, seconds=seconds)
+
+
+class Events:
+    """A watch."""
+
+    def __init__(self, response: StreamResponse) -> None:
+        self._response = response
+        self._lines: list[bytes] = []
+
+    async def next(self) -> Object:
+        while not self._lines:
+            self._lines = (await self._response.body.__anext__()).splitlines()
+        event: Object = msgspec.json.decode(self._lines.pop(0))
+        return event
+
+    async def seen(self, count: int) -> list[tuple[str, str]]:
+        """(type, name) of the next events."""
+        found = [await self.next() for _ in range(count)]
+        return [(e["type"], e["object"]["metadata"]["name"]) for e in found]
+
+    async def close(self) -> None:
+        await self._response.body.aclose()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+async def api(autojump_clock: MockClock, tmp_path: Path) -> AsyncIterator[Api]:
+    async with virtual_cluster(tmp_path) as cluster:
+        yield Api(cluster)
