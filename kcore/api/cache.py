@@ -76,7 +76,7 @@ class Entry:
 
     @property
     def json(self) -> bytes:
-        """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
+        """The object in the version in which it is stored, perhaps without its resourceVersion: to look into."""
         return self.value or b"{" + self._tail
 
     def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:

@@ -437,6 +437,8 @@ class Storage:
         observe, operation = self.observed.controller.observe, request.operation
         plugins = [plugin for plugin in self.admission if plugin.handles(request)]
         for plugin in plugins:
+            if type(plugin).admit is Admission.admit:
+                continue  # it only validates
             began, rejected = time.perf_counter(), "true"
             try:
                 await plugin.admit(request)
@@ -450,6 +452,8 @@ class Storage:
         start, refused = time.perf_counter(), "true"
         try:
             for plugin in plugins:
+                if type(plugin).validate is Admission.validate:
+                    continue  # it only changes
                 began, rejected = time.perf_counter(), "true"
                 try:
                     await plugin.validate(request)
