@@ -270,7 +270,7 @@ async def test_a_dependent_with_another_valid_owner_stays(api: Api) -> None:
     await api.post(f"{NS}/configmaps", meta("child", ownerReferences=refs))
     await api.later(1)
     await api.delete(f"{NS}/configmaps/going", {"propagationPolicy": "Foreground"})
-    await api.until(lambda: api.gone(f"{NS}/configmaps/going"))
+    await api.until(lambda: api.gone(f"{NS}/configmaps/going"), 10)
     child = await api.get(f"{NS}/configmaps/child")
     assert [o["name"] for o in child["metadata"]["ownerReferences"]] == ["staying"]
     assert "deletionTimestamp" not in child["metadata"]
