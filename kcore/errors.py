@@ -244,8 +244,12 @@ def modified(resource: str, name: str, group: str = "") -> Conflict:
     return conflict(resource, name, why, group)
 
 
+_MAX_CAUSES = 1000  # of one object: what is told must not be many times as long as what was sent
+
+
 def invalid(kind: str, name: str, causes: list[Cause], group: str = "") -> Invalid:
-    """All field errors of one object at once, with upstream's summary line."""
+    """All field errors of one object at once, the first thousand of them, with upstream's summary line."""
+    causes = causes[:_MAX_CAUSES]
     # the same sentence is said once, though its cause may be listed twice
     lines = list(dict.fromkeys(f"{c.field}: {c.message}" if c.field else c.message for c in causes))
     text = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"

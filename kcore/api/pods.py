@@ -61,11 +61,13 @@ class Pods:
         about = binding.get("metadata") or {}
         target = binding.get("target") or {}
         name = info.name or about.get("name", "")
+        causes = []  # of which upstream makes a 500, as if it were its own fault
         if target.get("kind") not in (None, "", "Node"):
-            cause = fields.not_supported("target.kind", target["kind"], ["Node", "<empty>"])
-            raise errors.ApiError(f"target.kind: {cause.message}", reason="")
+            causes.append(fields.not_supported("target.kind", target["kind"], ["Node", "<empty>"]))
         if not target.get("name"):
-            raise errors.ApiError(f"target.name: {fields.required('target.name').message}", reason="")
+            causes.append(fields.required("target.name"))
+        if causes:
+            raise errors.invalid("Binding", name, causes)
 
         def assign(pod: Object) -> None:
             self._check_bindable(pod, name, about)

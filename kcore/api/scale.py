@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KIND, API_VERSION = "Scale", "autoscaling/v1"
 _SPEC = Schema(type="object", properties={"replicas": Schema(type="integer", format="int32")})
-_SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
+SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
 
 
 class Scale:
@@ -76,7 +76,7 @@ class Scale:
             owners = ScaleManagers(served.object(entry)["metadata"], served.kind.api_version, paths.spec_replicas)
             live["metadata"]["managedFields"] = owners.of_scale(API_VERSION)
             wanted = produce(layout.decode_json(layout.encode_json(live)))
-            replicas = self._replicas(info.name, wanted)
+            replicas = self.replicas(info.name, wanted)
             new = served.copy(entry)
             _set(new, paths.spec_replicas, replicas)
             meta = wanted.get("metadata") or {}
@@ -96,7 +96,7 @@ class Scale:
         raise errors.modified(served.kind.plural, info.name, served.kind.group)
 
     @staticmethod
-    def _replicas(name: str, wanted: Object) -> int:
+    def replicas(name: str, wanted: Object) -> int:
         replicas = (wanted.get("spec") or {}).get("replicas") or 0
         if isinstance(replicas, bool) or not isinstance(replicas, int):
             kind = "string" if isinstance(replicas, str) else "number"
@@ -110,7 +110,7 @@ class Scale:
 
 def _manage(live: Object, wanted: Object, caller: Caller) -> None:
     apply.update_managed_fields(
-        live, wanted, _SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
+        live, wanted, SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
     )
 
 
@@ -119,7 +119,7 @@ def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
     return apply.apply(
         live,
         patch.value(),
-        _SCHEMA,
+        SCHEMA,
         manager=caller.manager,
         api_version=API_VERSION,
         time="",
@@ -139,9 +139,11 @@ def scale_of(served: Served, entry: Entry) -> Object:
 
 
 def with_replicas(obj: Object, paths: ScalePaths, scale: Object) -> Object:
-    """The object with the replicas of its changed Scale."""
-    _set(obj, paths.spec_replicas, (scale.get("spec") or {}).get("replicas") or 0)
-    return obj
+    """A copy of the object with the replicas of its changed Scale. Raises Invalid."""
+    replicas = Scale.replicas((obj.get("metadata") or {}).get("name", ""), scale)
+    copy: Object = layout.decode_json(layout.encode_json(obj))
+    _set(copy, paths.spec_replicas, replicas)
+    return copy
 
 
 def scale_object(obj: Object, paths: ScalePaths) -> Object:

@@ -22,6 +22,7 @@ import msgspec
 from kcore.api.schema import Schema
 from kcore.errors import KcoreError
 from kcore_kinds import _extract
+from kcore_kinds.enums import ENUMS
 
 Json = dict[str, Any]
 
@@ -103,6 +104,8 @@ def raw(definition_name: str) -> Json:
     A new dict each time: change it as you like.
     """
     published: Json = _expand(_PUBLISHED.get(definition_name) or _definition(definition_name))
+    for member, values in ENUMS.get(definition_name, {}).items():
+        published["properties"][member]["enum"] = list(values)
     return published
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kcore_kinds import _extract, bundle
+from kcore_kinds.enums import ENUMS
 
 from kcore.errors import KcoreError
 
@@ -81,3 +82,11 @@ def test_the_bundle_is_written_from_a_release_as_the_package_has_it(tmp_path):
     assert schemas["version"] == "1.99.0"
     assert schemas["definitions"]["x.Kind"]["properties"] == {"$ref": {"type": "string"}, "y": {"$ref": "x.Y"}}
     assert docs == {"x.Kind": {"": "What.", "$ref": "Ref."}}
+
+
+def test_every_list_of_values_is_of_a_member_that_there_is():
+    for name, members in ENUMS.items():
+        properties = bundle.raw(name)["properties"]
+        for member, values in members.items():
+            assert properties[member]["type"] == "string"
+            assert properties[member]["enum"] == sorted(values)

@@ -1,0 +1,1 @@
+"""An OpenAPI fuzzer against a running API server."""
