@@ -30,7 +30,9 @@ _MASTER = Decision(True)
 _ACCOUNT = "system:serviceaccount:"
 # Upstream's manager lets every controller act as a service account of its own; here all of them are one user.
 _MANAGER = "system:kube-controller-manager"
-_CONTROLLER_ACCOUNTS = tuple(f"{_ACCOUNT}kube-system:{name}" for name in (*CONTROLLERS, "bootstrap-signer", "token-cleaner"))
+_CONTROLLER_ACCOUNTS = tuple(
+    f"{_ACCOUNT}kube-system:{name}" for name in (*CONTROLLERS, "bootstrap-signer", "token-cleaner")
+)
 
 # ... and beside upstream's it has one that gives a new cluster its default storage class.
 _MANAGER_RULE = Rule.of(bootstrap.rule(("create", "storage.k8s.io", "storageclasses")))
