@@ -106,7 +106,7 @@ def scopes(quota: Object) -> list[Object]:
 
 def matches(scope: str, operator: str, values: Collection[str], obj: Object, resource: str = "pods") -> bool:
     """Whether an object is in a scope."""
-    spec = obj["spec"]
+    spec = obj.get("spec") or {}
     if scope == "VolumeAttributesClass":
         return resource == "persistentvolumeclaims" and _matches_class(obj, operator, values)
     if resource != "pods":
