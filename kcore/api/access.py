@@ -160,7 +160,7 @@ async def impersonated(authorizers: Sequence[Authorizer], request: Request, user
     """
     headers = request.headers
     name = next(iter(values(headers, "impersonate-user")), "")
-    groups = tuple(values(headers, "impersonate-group"))
+    groups = tuple(g for g in values(headers, "impersonate-group") if g)
     uid = next(iter(values(headers, "impersonate-uid")), "")
     extra = {unquote(key[len(_EXTRA) :]): values(headers, key) for key in headers if key.startswith(_EXTRA)}
     if not name:

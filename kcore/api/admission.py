@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 
+from kcore.api import audit
 from kcore.api.auth import User
 from kcore.api.kinds import Kind
 
@@ -48,6 +49,7 @@ class AdmissionRequest:
     def annotate(self, key: str, value: str) -> None:
         """For the audit log; what was said first stands, as upstream has it."""
         self.annotations.setdefault(key, value)
+        audit.annotate(key, value)
 
     def changed(self, obj: Object, *, again: bool = True) -> None:
         """`obj` takes the object's place; with `again` every plugin has another look at it."""

@@ -83,8 +83,15 @@ def page_json(served: Served, found: Page) -> Body:
         for each in found.entries:
             pieces += served.item(each, between)
     else:
+        # what `Entry.item` does, in half the time: a list may be of a hundred thousand
+        stored, start = served.stored_head, layout.START.join((between.replace(b"%", b"%%"), b'"%d",'))
+        at = len(stored) + layout.META
         for each in found.entries:
-            pieces += each.item(between)
+            if each.value.startswith(stored):
+                pieces.append(start % each.revision)
+                pieces.append(memoryview(each.value)[at:])
+            else:
+                pieces += each.item(between)
     if found.entries:
         pieces[1] = pieces[1][1:]  # no comma before the first
     pieces.append(b"]}")

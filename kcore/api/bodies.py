@@ -58,6 +58,11 @@ _SCHEMAS = {
 }
 
 
+def schema(kind: str) -> Schema | None:
+    """What is known of a body's shape."""
+    return _SCHEMAS.get(kind)
+
+
 def check(obj: Object, kind: str) -> None:
     """Raises BadRequest for a value of the wrong type, as Go's decoder puts it. Kinds that are not here pass."""
     schema = _SCHEMAS.get(kind)

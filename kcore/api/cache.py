@@ -20,6 +20,7 @@ import msgspec
 import trio
 
 from kcore.api import layout
+from kcore.api.atrest import Sealed, sealed
 from kcore.objects import Object
 from kcore.objects.selectors import Selector
 
@@ -75,7 +76,7 @@ class Entry:
 
     @property
     def json(self) -> bytes:
-        """The object's JSON in the version in which it is stored, perhaps without its resourceVersion: to look into."""
+        """The object in the version in which it is stored, perhaps without its resourceVersion: to look into."""
         return self.value or b"{" + self._tail
 
     def item(self, before: bytes) -> tuple[bytes | memoryview, bytes | memoryview]:
@@ -201,8 +202,11 @@ class Cache:
         self.order: list[str] = []  # sorted keys of `entries`
         self.namespaces: dict[str, list[str]] = {}  # sorted keys of `entries` in one namespace
         self.ring: deque[Change] = deque(maxlen=RING)
+        self.rolled = False  # the ring has dropped changes, the last of them that of revision `since`
         self.since = 0  # the ring is complete from the change after this revision on
         self.changed = 0  # revision of the newest change
+        self.stale: set[str] = set()  # paths of what would be encrypted otherwise now
+        self.sealed: dict[str, str] = {}  # ... and of what cannot be read, and why
         self.watching = 0  # watchers
         self._watchers: dict[tuple[str, str], dict[Watcher, None]] = {}
         self._extractors: dict[str, Callable[[Entry], str]] = {}  # selectable fields that watchers are indexed by
@@ -213,6 +217,9 @@ class Cache:
 
     def load(self, path: str, value: bytes, revision: int) -> None:
         """An object that was there when the feed began."""
+        if type(value) is not bytes and self._special(path, value):
+            self.changed = max(self.changed, revision)
+            return
         entry = self._entry(path, value, revision)
         self._put(path, entry, self.entries.get(path))
         self.changed = max(self.changed, revision)
@@ -220,6 +227,12 @@ class Cache:
     def apply(self, path: str, value: bytes | None, revision: int) -> None:
         """One change: a written value, or None for a deletion."""
         old = self.entries.get(path)
+        if self.stale or self.sealed:
+            self.stale.discard(path)
+            self.sealed.pop(path, None)
+        if value is not None and type(value) is not bytes and self._special(path, value):
+            value = None  # for watchers it is gone
+            self.changed = revision
         if value is not None:
             entry = self._entry(path, value, revision)
             change = Change(ADDED if old is None else MODIFIED, revision, entry, old)
@@ -232,10 +245,35 @@ class Cache:
         self.changed = revision
         if len(self.ring) == RING:
             self.since = self.ring[0].revision
+            self.rolled = True
         self.ring.append(change)
         if len(self.ring) > _RECENT and (superseded := self.ring[-_RECENT].old) is not None:
             superseded.forms.clear()  # a decoded object takes five times the memory of its bytes
         self._deliver(change)
+
+    def _special(self, path: str, value: bytes) -> bool:
+        """Remember how a value lies in the store; whether it cannot be read (see `kcore.api.atrest`)."""
+        if isinstance(value, Sealed):
+            self.sealed[path] = value.decode()
+            return True
+        self.stale.add(path)
+        return False
+
+    def look_again(self, path: str, value: bytes, revision: int) -> None:
+        """The keys of the store have changed; a value that could not be read before may be readable now."""
+        self.stale.discard(path)
+        self.sealed.pop(path, None)
+        held = self.entries.get(path)
+        if type(value) is not bytes and self._special(path, value):
+            return  # what is held in memory stays readable
+        if held is None and self.changed >= revision:
+            self._put(path, self._entry(path, value, revision), None)
+
+    def check_readable(self, namespace: str = "") -> None:
+        """Raises InternalError if one of the objects cannot be read."""
+        for path, why in self.sealed.items():
+            if not namespace or path.startswith(namespace + "/"):
+                raise sealed(f"{layout.ROOT}{self.prefix}/{path}", why)
 
     def reset(self, revision: int) -> None:
         """Forget everything: the feed lost its place. All watchers list again."""
@@ -243,12 +281,15 @@ class Cache:
             for watcher in list(group):
                 watcher.close()
         self.entries.clear()
+        self.stale.clear()
+        self.sealed.clear()
         self.order.clear()
         self.namespaces.clear()
         self.ring.clear()
         self._by_label = None
         self._by_field.clear()
         self.since = self.changed = revision
+        self.rolled = False
 
     def renew(self) -> None:
         """The declaration has changed: what was made of the objects under the old one is made anew."""

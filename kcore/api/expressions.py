@@ -67,17 +67,6 @@ def _declared(schema: Schema, resource: bool, name: str, made: _Made) -> Type | 
     return {"boolean": t.BOOL, "number": t.DOUBLE, "integer": t.INT}.get(schema.type)
 
 
-def max_elements(schema: Schema) -> int:
-    """How many items a list, or entries a map, of this schema can have at most; 1 for everything else.
-
-    The estimates of the rules below are multiplied by it: they run once for each item.
-    """
-    type_ = _declared(schema, False, "", {})
-    if type_ is None or type_.kind not in ("list", "map"):
-        return 1
-    return type_.max_size or 0
-
-
 def _max_length(schema: Schema, otherwise: int) -> int:
     """Bytes: a character may take four."""
     limit = schema.rules.get("maxLength")

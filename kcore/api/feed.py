@@ -16,6 +16,8 @@ from kcore.api.cache import Cache, Watcher
 from kcore.errors import Compacted, ServiceUnavailable
 from kcore.store import Event, Store
 
+REPLAYED = 4096  # changes that are followed again after a start; a few milliseconds for every thousand
+
 
 class Alarms:
     """Wakes watchers when their time or their next bookmark has come: one task for all, so that waiting costs none
@@ -44,7 +46,9 @@ class Alarms:
 class Feed:
     def __init__(self, store: Store) -> None:
         self.store = store
+        self._began = 0  # where following began: changes after it are remembered
         self.revision = 0  # everything up to here is in the caches
+        self._target = 0  # where the store was when following began: from there on the caches are up to date
         self.ready = trio.Event()
         self.alarms = Alarms()
         self._caches: dict[str, Cache] = {}
@@ -57,7 +61,7 @@ class Feed:
         found = self._caches.get(prefix)
         if found is None:
             found = self._caches[prefix] = Cache(prefix)
-            found.since = found.changed = self.revision
+            found.since = found.changed = self._began  # nothing of it has happened since
         return found
 
     def forget(self, prefix: str) -> None:
@@ -87,6 +91,19 @@ class Feed:
                 self._waiting -= 1
         return self.revision
 
+    async def look_again(self) -> None:
+        """The keys of the store have changed: learn anew what can be read, and what would be written otherwise."""
+        page = await self.store.range("")
+        await self.caught_up(page.revision)
+        for kv in page.items:
+            prefix, path = layout.split_key(kv.key)
+            cache = self._caches.get(prefix)
+            if cache is None:
+                continue
+            held = cache.entries.get(path)
+            if held is None or held.revision == kv.mod_revision:  # else it has been written since
+                cache.look_again(path, kv.value, kv.mod_revision)
+
     async def run(self) -> None:
         """Follow the store for ever. Raises what the store raises."""
         async with trio.open_nursery() as nursery:
@@ -101,15 +118,19 @@ class Feed:
         self._progress.set()
 
     async def _run(self) -> None:
+        # The first time from a little while ago, so that watches of before a restart find their place again.
+        past = max(self.store.compacted, self.store.revision - REPLAYED, 1)
         while True:
-            await self._load()
             try:
+                await self._load(past)
                 await self._follow()
             except Compacted:
-                continue  # we fell behind without bound: start again, and let every watcher list again
+                past = 0  # we fell behind without bound: start again, and let every watcher list again
 
-    async def _load(self) -> None:
-        page = await self.store.range("")
+    async def _load(self, revision: int) -> None:
+        """The state at `revision`, 0 for the present. What has happened since is then followed."""
+        target = self.store.revision
+        page = await self.store.range("", revision=revision if revision < target else 0)
         for cache in self._caches.values():
             cache.reset(page.revision)
         for kv in page.items:
@@ -118,8 +139,8 @@ class Feed:
                 self.cache(prefix).load(path, kv.value, kv.mod_revision)
         for cache in self._caches.values():
             cache.since = cache.changed = page.revision
+        self._began, self._target = page.revision, target
         self._moved(page.revision)
-        self.ready.set()
 
     async def _follow(self) -> None:
         async with self.store.watch("", self.revision + 1) as batches:
@@ -135,6 +156,8 @@ class Feed:
 
     def _moved(self, revision: int) -> None:
         self.revision = revision
+        if revision >= self._target:
+            self.ready.set()
         if self._waiting:
             self._progress.set()
             self._progress = trio.Event()

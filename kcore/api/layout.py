@@ -21,6 +21,8 @@ Object = dict[str, Any]
 
 ROOT = "/registry/"
 _META = b'"metadata":{'
+META = len(_META)
+START = _META + b'"resourceVersion":'
 
 encode_json = msgspec.json.Encoder().encode
 decode_json = msgspec.json.Decoder().decode

@@ -14,6 +14,7 @@ import msgspec
 
 from kcore import errors
 from kcore.api import fields, layout
+from kcore.api.atrest import Sealed, sealed
 from kcore.api.cache import Entry
 from kcore.api.feed import Feed
 from kcore.api.options import integer, refuse
@@ -113,6 +114,10 @@ def check(options: ListOptions, *, watch: bool) -> None:
 async def page(feed: Feed, served: Served, namespace: str, options: ListOptions) -> Page:
     """The objects asked for. Raises BadRequest, Gone, Timeout (a resourceVersion of the future)."""
     selection = Selection.parse(served, namespace, options.label_selector, options.field_selector)
+    if feed.revision < feed.store.revision:
+        await feed.caught_up()
+    if served.cache.sealed:
+        served.cache.check_readable(namespace)
     if not served.remote:
         await selection.prepare()
         return await _page(feed, served, selection, options)
@@ -207,6 +212,8 @@ async def _at_revision(
         for index, kv in enumerate(page_.items):
             path = kv.key[len(root) :]
             space, _, name = path.rpartition("/")
+            if isinstance(kv.value, Sealed):
+                raise sealed(kv.key, kv.value.decode())
             entry = Entry.stored(space, name, kv.mod_revision, kv.value)
             if served.remote and selection.fields:
                 await served.ready([entry])

@@ -17,6 +17,7 @@ from kcore.api import layout
 from kcore.api.admission import AdmissionRequest
 from kcore.api.cache import Entry
 from kcore.api.kinds import Kind
+from kcore.api.schema import ANY, Schema
 from kcore.objects import Object, selectors
 from kcore.objects.selectors import EVERYTHING, Selector
 
@@ -191,15 +192,29 @@ class Selects:
     """A namespaceSelector and an objectSelector."""
 
     def __init__(self, owner: Object) -> None:
-        self.namespaces, self.objects = (
-            _selector(owner.get("namespaceSelector")),
-            _selector(owner.get("objectSelector")),
-        )
+        self.problem = ""
+        self.namespaces = self._selector(owner.get("namespaceSelector"))
+        self.objects = self._selector(owner.get("objectSelector"))
+
+    def _selector(self, given: Object | None) -> Selector:
+        """One that makes no sense is a fault of whoever uses it, and not of every write in the cluster."""
+        try:
+            return selectors.from_object(given) if given else EVERYTHING
+        except errors.BadRequest as error:
+            self.problem = error.message
+            return EVERYTHING
 
     def objects_match(self, request: AdmissionRequest) -> bool:
+        """Raises InternalError for a selector that makes no sense."""
+        if self.problem:
+            raise errors.InternalError(
+                f"Internal error occurred: {self.problem}", details={"causes": [{"message": self.problem}]}
+            )
         if self.objects.everything:
             return True
-        return any(obj is not None and self.objects.matches(_labels(obj)) for obj in (request.obj, request.old))
+        # what has no metadata, the options of an exec, is selected by nothing
+        seen = [obj for obj in (request.obj, request.old) if obj is not None and "metadata" in obj]
+        return any(self.objects.matches(_labels(obj)) for obj in seen)
 
     def namespace_matches(self, request: AdmissionRequest, namespaces: Namespaces) -> bool:
         """Raises NotFound when the namespace whose labels would count is not there."""
@@ -212,10 +227,6 @@ class Selects:
         if writes and is_namespace(request.kind) and request.obj is not None:
             return self.namespaces.matches(_labels(request.obj))
         return self.namespaces.matches(_labels(namespaces.get(name)))
-
-
-def _selector(given: Object | None) -> Selector:
-    return selectors.from_object(given) if given else EVERYTHING
 
 
 def _labels(obj: Object) -> dict[str, str]:
@@ -322,6 +333,19 @@ class Versions:
         self.table, self.request = table, request
         self._old: dict[Kind, Object | None] = {}
 
+    def schema(self, kind: Kind) -> Schema:
+        """Of what `new` shows: a subresource may have a body of its own."""
+        body = body_kind(kind, self.request.subresource)
+        if body.kind == kind.kind:
+            return kind.schema
+        if self.request.subresource == "scale":
+            from kcore.api.scale import SCHEMA
+
+            return SCHEMA
+        from kcore.api import bodies
+
+        return bodies.schema(body.kind) or ANY
+
     async def new(self, kind: Kind) -> Object | None:
         """The object as it is now; not to be changed."""
         return await self._shown(self.request.obj, kind)
@@ -341,7 +365,7 @@ class Versions:
             return scale_object(obj, request.kind.scale)
         if kind is request.kind or body_kind(request.kind, request.subresource).kind != request.kind.kind:
             return obj
-        return await convert(self.table, obj, request.kind, kind)
+        return await convert(obj, request.kind, kind)
 
     async def settle(self, changed: Object, kind: Kind) -> Object:
         """A changed object, back in the request's own version: decoded and defaulted like one that was sent."""
@@ -354,6 +378,10 @@ class Versions:
             return with_replicas(request.obj or {}, request.kind.scale, changed)
         own = body_kind(request.kind, request.subresource)
         if own.kind != request.kind.kind:
+            from kcore.api import bodies
+
+            if bodies.schema(own.kind) is not None:
+                bodies.check(changed, own.kind)
             return changed
         validation.prepare(changed, kind.schema, kind.kind)
         if type(changed.get("metadata")) is not dict:
@@ -361,14 +389,16 @@ class Versions:
         kind.strategy.default(changed)
         if kind is request.kind:
             return changed
-        out = await convert(self.table, changed, kind, request.kind)
+        out = await convert(changed, kind, request.kind)
         request.kind.strategy.default(out)
         return out
 
 
-async def convert(table: ServedTable, obj: Object, source: Kind, target: Kind) -> Object:
+async def convert(obj: Object, source: Kind, target: Kind) -> Object:
     """The object as another version of its kind shows it."""
     copy: Object = layout.decode_json(layout.encode_json(obj))
+    if target.conversion is not None:  # a custom resource: perhaps a webhook converts it
+        return (await target.conversion.read([copy]))[0]
     stored = source.to_storage(copy) if source.to_storage is not None else copy
     out = target.from_storage(stored) if target.from_storage is not None else stored
     out["kind"], out["apiVersion"] = target.kind, target.api_version

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KIND, API_VERSION = "Scale", "autoscaling/v1"
 _SPEC = Schema(type="object", properties={"replicas": Schema(type="integer", format="int32")})
-_SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
+SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
 
 
 class Scale:
@@ -42,6 +42,7 @@ class Scale:
         form = negotiate.negotiate(request)
         if info.verb == "get":
             entry = await storage.get(served, info.namespace, info.name)
+            _require_replicas(served, entry)
             return answers.encoded(scale_of(served, entry), form)
         if info.verb == "update":
             caller = options.caller(request, user, "update")
@@ -76,7 +77,7 @@ class Scale:
             owners = ScaleManagers(served.object(entry)["metadata"], served.kind.api_version, paths.spec_replicas)
             live["metadata"]["managedFields"] = owners.of_scale(API_VERSION)
             wanted = produce(layout.decode_json(layout.encode_json(live)))
-            replicas = self._replicas(info.name, wanted)
+            replicas = self.replicas(info.name, wanted)
             new = served.copy(entry)
             _set(new, paths.spec_replicas, replicas)
             meta = wanted.get("metadata") or {}
@@ -96,7 +97,7 @@ class Scale:
         raise errors.modified(served.kind.plural, info.name, served.kind.group)
 
     @staticmethod
-    def _replicas(name: str, wanted: Object) -> int:
+    def replicas(name: str, wanted: Object) -> int:
         replicas = (wanted.get("spec") or {}).get("replicas") or 0
         if isinstance(replicas, bool) or not isinstance(replicas, int):
             kind = "string" if isinstance(replicas, str) else "number"
@@ -110,7 +111,7 @@ class Scale:
 
 def _manage(live: Object, wanted: Object, caller: Caller) -> None:
     apply.update_managed_fields(
-        live, wanted, _SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
+        live, wanted, SCHEMA, manager=caller.manager, api_version=API_VERSION, time="", subresource="scale"
     )
 
 
@@ -119,7 +120,7 @@ def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
     return apply.apply(
         live,
         patch.value(),
-        _SCHEMA,
+        SCHEMA,
         manager=caller.manager,
         api_version=API_VERSION,
         time="",
@@ -132,6 +133,15 @@ def _prepare(new: Object, old: Object) -> None:
     """Nothing but the replicas has been changed: there is nothing to carry over."""
 
 
+def _require_replicas(served: Served, entry: Entry) -> None:
+    """A custom resource may have no count where its definition says that it is. Raises InternalError."""
+    paths = served.kind.scale
+    if served.kind.conversion is None or paths is None or _at(served.object(entry), paths.spec_replicas) is not None:
+        return
+    why = f'the spec replicas field "{paths.spec_replicas}" does not exist'
+    raise errors.InternalError(f"Internal error occurred: {why}", details={"causes": [{"message": why}]})
+
+
 def scale_of(served: Served, entry: Entry) -> Object:
     """An object's Scale."""
     assert served.kind.scale is not None
@@ -139,9 +149,11 @@ def scale_of(served: Served, entry: Entry) -> Object:
 
 
 def with_replicas(obj: Object, paths: ScalePaths, scale: Object) -> Object:
-    """The object with the replicas of its changed Scale."""
-    _set(obj, paths.spec_replicas, (scale.get("spec") or {}).get("replicas") or 0)
-    return obj
+    """A copy of the object with the replicas of its changed Scale. Raises Invalid."""
+    replicas = Scale.replicas((obj.get("metadata") or {}).get("name", ""), scale)
+    copy: Object = layout.decode_json(layout.encode_json(obj))
+    _set(copy, paths.spec_replicas, replicas)
+    return copy
 
 
 def scale_object(obj: Object, paths: ScalePaths) -> Object:

@@ -21,6 +21,7 @@ from kcore import clock, errors
 from kcore.api import layout
 from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.admission_metrics import AdmissionMetrics
+from kcore.api.atrest import sealed
 from kcore.api.cache import Entry
 from kcore.api.checks import metadata_causes, refuse, update_causes
 from kcore.api.feed import Feed
@@ -118,6 +119,10 @@ class Storage:
         if self.feed.revision < self.store.revision:
             await self.feed.caught_up()
         found = served.cache.get(namespace, name)
+        if found is None and served.cache.sealed:
+            path = f"{namespace}/{name}" if namespace else name
+            if path in served.cache.sealed:
+                raise sealed(served.key(namespace, name), served.cache.sealed[path])
         if found is not None and served.remote:
             await served.ready([found])
         return found
@@ -361,7 +366,7 @@ class Storage:
         raise errors.modified(served.kind.plural, name, served.kind.group)
 
     async def _commit(self, served: Served, entry: Entry, new: Object, old: Object, caller: Caller) -> Written:
-        if _unchanged(new, old) and served.settled(entry):
+        if _unchanged(new, old) and served.settled(entry) and entry.path not in served.cache.stale:
             return Written(entry)  # no write, no event
         finished = served.finished(new)
         value = await self.encode(served, new)
@@ -432,6 +437,8 @@ class Storage:
         observe, operation = self.observed.controller.observe, request.operation
         plugins = [plugin for plugin in self.admission if plugin.handles(request)]
         for plugin in plugins:
+            if type(plugin).admit is Admission.admit:
+                continue  # it only validates
             began, rejected = time.perf_counter(), "true"
             try:
                 await plugin.admit(request)
@@ -445,6 +452,8 @@ class Storage:
         start, refused = time.perf_counter(), "true"
         try:
             for plugin in plugins:
+                if type(plugin).validate is Admission.validate:
+                    continue  # it only changes
                 began, rejected = time.perf_counter(), "true"
                 try:
                     await plugin.validate(request)

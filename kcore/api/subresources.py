@@ -92,6 +92,8 @@ class Subresources:
             raise errors.MethodNotAllowed(
                 "the server does not allow this method on the requested resource", details={}
             )
+        if info.verb == "create" and negotiate.negotiate(request, protobuf=True).wants == "Table":
+            raise negotiate.not_acceptable()  # what is never stored has no metadata, and so no row
         own = self.handlers.get((served.kind.group, served.kind.plural, ""))
         if own is not None:
             return await own(request, served, info, user)

@@ -17,6 +17,7 @@ from kcore.api import layout
 from kcore.api.cache import ADDED, DELETED, MODIFIED, Change, Entry
 from kcore.api.feed import Feed
 from kcore.api.listing import ListOptions, not_in_the_future, version_number
+from kcore.api.past import reaches, read
 from kcore.api.selection import Selection
 from kcore.api.served import Served
 
@@ -36,6 +37,7 @@ class Watch:
     def __init__(self, feed: Feed, served: Served, selection: Selection, options: ListOptions) -> None:
         self._feed, self._served, self._selection, self._options = feed, served, selection, options
         self._initial: list[Item] = []
+        self._behind = 0  # while history is read: the revision up to which it has been
         self._floor = 0  # changes up to this revision are not to be told
         seconds = options.timeout or MIN_SECONDS * (1 + random.random())
         self._deadline = trio.current_time() + seconds
@@ -56,23 +58,34 @@ class Watch:
             await feed.caught_up()
         past: list[Change] = []
         if version and not options.send_initial:
-            found = self._selection.cache.since_revision(version)
+            cache, self._floor = self._selection.cache, version
+            found = cache.since_revision(version)
             if found is None:
-                raise errors.Gone(f"too old resource version: {version} ({self._selection.cache.since})")
-            past, self._floor = found, version
+                if not reaches(feed.store, cache, version):
+                    raise errors.Gone(f"too old resource version: {version} ({cache.since})")
+                self._behind = version
+                return
+            past = found
         elif options.send_initial is not False:
             self._initial = [(ADDED, entry, None) for entry in await self._entries()]
             if options.send_initial and options.bookmarks:
                 self._initial.append((BOOKMARK, self._mark(initial_end=True), None))
+        self._attach(past)
+
+    def _attach(self, past: list[Change]) -> None:
         self._watcher = self._selection.watcher()
         self._watcher.preload(past)
-        feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
+        self._feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
 
     async def next(self) -> list[Item] | None:
         """The next events, at least one; None when the watch or the API is over. Raises Gone when cut off."""
         if self._initial:
             items, self._initial = self._initial, []
             return items
+        while self._behind:
+            items = await self._catch_up()
+            if items:
+                return items
         while True:
             changes = await self._watcher.next()
             if self._watcher.closed:
@@ -91,6 +104,19 @@ class Watch:
                 self._bookmark_at = now + BOOKMARK_SECONDS
                 self._feed.alarms.set(self._watcher, min(self._deadline, self._bookmark_at))
                 return [(BOOKMARK, self._mark(), None)]
+
+    async def _catch_up(self) -> list[Item]:
+        """A step through the store's history, up to where the cache's own begins."""
+        cache = self._selection.cache
+        past = cache.since_revision(self._behind)
+        if past is not None:
+            self._behind = 0
+            self._attach(past)
+            return []
+        changes, self._behind = await read(self._feed.store, cache, self._behind)
+        if self._served.remote:
+            await self._convert(changes)
+        return self._tell(changes)
 
     async def _entries(self) -> list[Entry]:
         """The present state; it is all taken at one moment, though a webhook may take its time to convert it."""

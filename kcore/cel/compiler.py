@@ -8,7 +8,6 @@ from typing import Any
 from kcore.cel import access, comprehensions, operators
 from kcore.cel.checker import member_of
 from kcore.cel.code import Code, Frame, Run, charged
-from kcore.cel.errors import EvaluationError
 from kcore.cel.nodes import Call, Ident, ListNode, Literal, Macro, MapNode, Node, Select, Struct
 from kcore.cel.types import DYN, Type
 from kcore.cel.values import Instance, Optional, no_overload
@@ -126,16 +125,12 @@ class Compiler:
             result: dict[Any, Any] = {}
             for key_of, value_of, optional in parts:
                 key, value = key_of(v), value_of(v)
-                if not isinstance(key, str | int):
-                    raise EvaluationError(f"unsupported key type: {type(key).__name__}")
                 if optional:
                     if not isinstance(value, Optional):
                         raise no_overload()
                     if not value.present:
                         continue
                     value = value.value
-                if key in result:
-                    raise EvaluationError(f"Failed with repeated key: {key}")
                 result[key] = value
             return result
 

@@ -225,24 +225,21 @@ def _strings(library: Library) -> None:
     add("matches", "matches", "string, string -> bool", regex.matches, cost=regex.cost)
 
 
+def unconvertible(kind: str) -> EvaluationError:
+    return EvaluationError(f"type conversion error from 'string' to '{kind}'")
+
+
 def string_to_int(text: str) -> int:
-    return int_result(_number(text, "int"))
-
-
-def _number(text: str, kind: str) -> int:
-    digits = text[1:] if text[:1] in ("+", "-") and kind == "int" else text
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 100:
-        raise EvaluationError(
-            f"strconv.{'ParseInt' if kind == 'int' else 'ParseUint'}: parsing {_quoted(text)}: "
-            + ("value out of range" if digits.isdigit() else "invalid syntax")
-        )
+    digits = text[1:] if text[:1] in ("+", "-") else text
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 100 or not INT_MIN <= int(text) <= INT_MAX:
+        raise unconvertible("int")
     return int(text)
 
 
-def _quoted(text: str) -> str:
-    import json
-
-    return json.dumps(text, ensure_ascii=False)
+def string_to_uint(text: str) -> UInt:
+    if not (text.isascii() and text.isdigit()) or len(text) > 100 or int(text) > UINT_MAX:
+        raise unconvertible("uint")
+    return UInt(text)
 
 
 def string_to_double(text: str) -> float:
@@ -251,7 +248,7 @@ def string_to_double(text: str) -> float:
             raise ValueError
         return float(text)
     except ValueError:
-        raise EvaluationError(f"strconv.ParseFloat: parsing {_quoted(text)}: invalid syntax") from None
+        raise unconvertible("double") from None
 
 
 def double_to_int(value: float) -> int:
@@ -275,7 +272,7 @@ _BOOLEANS = {
 
 def string_to_bool(text: str) -> bool:
     if text not in _BOOLEANS:
-        raise EvaluationError(f"type conversion error from '{type_name(text)}' to 'bool'")
+        raise unconvertible("bool")
     return _BOOLEANS[text]
 
 
@@ -283,14 +280,14 @@ def string_to_timestamp(text: str) -> Timestamp:
     try:
         return parse_timestamp(text)
     except ValueError:
-        raise EvaluationError(f"invalid timestamp {_quoted(text)}") from None
+        raise unconvertible("google.protobuf.Timestamp") from None
 
 
 def string_to_duration(text: str) -> Duration:
     try:
         return parse_duration(text)
     except ValueError:
-        raise EvaluationError(f"time: invalid duration {_quoted(text)}") from None
+        raise unconvertible("google.protobuf.Duration") from None
 
 
 def bytes_to_string(value: bytes) -> str:
@@ -331,7 +328,7 @@ def _conversions(library: Library) -> None:
     add("timestamp", "string_to_timestamp", "string -> timestamp", string_to_timestamp)
     add("uint", "double_to_uint64", "double -> uint", double_to_uint)
     add("uint", "int64_to_uint64", "int -> uint", uint_result)
-    add("uint", "string_to_uint64", "string -> uint", lambda a: uint_result(_number(a, "uint")))
+    add("uint", "string_to_uint64", "string -> uint", string_to_uint)
     add("dyn", "to_dyn", "A -> dyn", same)
     add("type", "type", "A -> type(A)", lambda a: TypeValue(type_name(a)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import re
+from decimal import Decimal
 from typing import Any
 
 from kcore.cel.errors import BudgetExceeded, EvaluationError
@@ -299,15 +300,21 @@ def parse_duration(text: str) -> Duration:
 
 
 def format_double(value: float) -> str:
-    """How ``string(double)`` writes it: the shortest digits that read back, an exponent only where Go's %g has one."""
+    """How ``string(double)`` writes it (%g): the shortest digits that read back, an exponent from a million on."""
     if value != value:
         return "NaN"
     if value in (float("inf"), float("-inf")):
         return "+Inf" if value > 0 else "-Inf"
-    text = repr(value)
-    mantissa, _, exponent = text.partition("e")
-    digits = mantissa.removesuffix(".0")
-    if exponent:
-        sign, number = exponent[0] if exponent[0] in "+-" else "+", exponent.lstrip("+-")
-        return f"{digits}e{sign}{number.zfill(2)}"
-    return digits if abs(value) < 1e21 else text
+    if value == 0 or 1e-4 <= abs(value) < 1e6:
+        return repr(value).removesuffix(".0")
+    sign, digits, exponent = Decimal(repr(value)).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0") or "0"
+    power = len(digits) - 1 + int(exponent)
+    mantissa = text[0] + ("." + text[1:] if len(text) > 1 else "")
+    return f"{'-' if sign else ''}{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
+
+
+def plain_double(value: float) -> str:
+    """The shortest digits that read back, without an exponent."""
+    text = format_double(value)
+    return text if text[-1] in "Nf" else f"{Decimal(repr(value)):f}".removesuffix(".0")

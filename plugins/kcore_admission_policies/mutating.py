@@ -69,7 +69,7 @@ class MutatingAdmissionPolicy(PolicyPlugin):
         if request.again and rounds.reinvocable and layout.encode_json(request.obj) != rounds.output:
             rounds.changed()
         problems: list[tuple[str, str]] = []  # message, reason
-        for found in list(self.invocations(request)):
+        for found in await self.invocations(request):
             if isinstance(found, Misconfigured):
                 if not found.policy.ignores:
                     binding = found.binding.name if found.binding else ""
@@ -166,7 +166,11 @@ class MutatingAdmissionPolicy(PolicyPlugin):
             raise Unusable(str(error), "out_of_budget") from error
         doc = layout.decode_json(layout.encode_json(shown))
         try:
-            made = json_patched(doc, value) if sort == "JSONPatch" else apply_configuration(doc, value, kind.schema)
+            made = (
+                json_patched(doc, value)
+                if sort == "JSONPatch"
+                else apply_configuration(doc, value, versions.schema(kind))
+            )
         except (Unpatchable, ValueError) as error:
             raise Unusable(str(error)) from error
         if made is None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from kcore import errors
 from kcore.api.patch import Rejected, fieldset, json_patch, structured
+from kcore.api.patch.apply import whole_schema
 from kcore.api.schema import Schema
 from kcore.cel.libraries.mutation import mismatches, plain
 from kcore.objects import Object
@@ -23,6 +24,7 @@ def apply_configuration(live: Object, applied: Any, schema: Schema) -> Object:
     wrong = mismatches(applied)
     if wrong:
         raise Unpatchable(f"type mismatch: {wrong[0]}")
+    schema = whole_schema(schema)
     patch = plain(applied)
     patch["apiVersion"], patch["kind"] = live.get("apiVersion"), live.get("kind")
     try:

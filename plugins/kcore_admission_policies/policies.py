@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import attrs
@@ -108,8 +107,9 @@ class PolicyPlugin(Admission):
             self._bound.use(self._bindings.items)
         return bool(self._bound.of(request)) and bool(self._chosen.of(request))
 
-    def invocations(self, request: AdmissionRequest) -> Iterator[Invocation | Misconfigured]:
+    async def invocations(self, request: AdmissionRequest) -> list[Invocation | Misconfigured]:
         """Everything that concerns a request, in the order of the policies' names."""
+        out: list[Invocation | Misconfigured] = []
         bound: dict[str, list[tuple[Binding, Match]]] = {}
         for binding, match in self._bound.of(request):
             bound.setdefault(binding.policy, []).append((binding, match))
@@ -122,20 +122,21 @@ class PolicyPlugin(Admission):
                     continue
                 params = self._param_kind(policy)
             except ConfigurationError as error:
-                yield Misconfigured(policy, None, f"failed to configure policy: {error}")
+                out.append(Misconfigured(policy, None, f"failed to configure policy: {error}"))
                 continue
             except errors.ApiError as error:
-                yield Misconfigured(policy, None, f"failed to configure policy: {error.message}")
+                out.append(Misconfigured(policy, None, f"failed to configure policy: {error.message}"))
                 continue
             for binding, where in mine:
                 try:
                     if self._applies(binding, where, request):
-                        for found in self._params(policy, params, binding, request):
-                            yield Invocation(policy, binding, match, found)
+                        found = await self._params(policy, params, binding, request)
+                        out += [Invocation(policy, binding, match, each) for each in found]
                 except ConfigurationError as error:
-                    yield Misconfigured(policy, binding, f"failed to configure binding: {error}")
+                    out.append(Misconfigured(policy, binding, f"failed to configure binding: {error}"))
                 except errors.ApiError as error:
-                    yield Misconfigured(policy, binding, f"failed to configure binding: {error.message}")
+                    out.append(Misconfigured(policy, binding, f"failed to configure binding: {error.message}"))
+        return out
 
     def namespace(self, request: AdmissionRequest) -> Object | None:
         """The Namespace that expressions see. Raises NotFound."""
@@ -164,7 +165,7 @@ class PolicyPlugin(Admission):
             )
         return found
 
-    def _params(
+    async def _params(
         self, policy: Policy, kind: Kind | None, binding: Binding, request: AdmissionRequest
     ) -> list[Object | None]:
         """The parameter objects of a binding; [None] for a policy that takes none."""
@@ -180,23 +181,27 @@ class PolicyPlugin(Admission):
                 )
         elif ref.get("namespace"):
             raise ConfigurationError("paramRef.namespace must not be provided for a cluster-scoped `paramKind`")
-        found = self._find(kind, namespace, ref)
+        found = await self._find(kind, namespace, ref)
         if not found and ref.get("parameterNotFoundAction") == "Deny":
             raise ConfigurationError("no params found for policy binding with `Deny` parameterNotFoundAction")
         return [*found]
 
-    def _find(self, kind: Kind, namespace: str, ref: Object) -> list[Object]:
+    async def _find(self, kind: Kind, namespace: str, ref: Object) -> list[Object]:
         served = self.server.table.of(kind)
         if ref.get("name"):
             if ref.get("selector") is not None:
                 raise ConfigurationError("paramRef.name and paramRef.selector are mutually exclusive")
             entry = served.cache.get(namespace, ref["name"])
-            return [] if entry is None else [served.object(entry)]
-        if ref.get("selector") is None:
+            found = [] if entry is None else [entry]
+        elif ref.get("selector") is None:
             raise ConfigurationError("one of name or selector must be provided")
-        selector = selectors.from_object(ref["selector"])
-        entries = [served.cache.entries[path] for path in served.cache.paths(namespace)]
-        return [served.object(entry) for entry in entries if selector.matches(entry.labels)]
+        else:
+            selector = selectors.from_object(ref["selector"])
+            entries = [served.cache.entries[path] for path in served.cache.paths(namespace)]
+            found = [entry for entry in entries if selector.matches(entry.labels)]
+        if served.remote:
+            await served.ready(found)
+        return [served.object(entry) for entry in found]
 
 
 def resource_name(request: AdmissionRequest) -> str:

@@ -70,7 +70,7 @@ class ValidatingAdmissionPolicy(PolicyPlugin):
     async def validate(self, request: AdmissionRequest) -> None:
         findings = Findings()
         versions = Versions(self.server.table, request)
-        for found in self.invocations(request):
+        for found in await self.invocations(request):
             if isinstance(found, Misconfigured):
                 if not found.policy.ignores:
                     binding = found.binding.name if found.binding else ""

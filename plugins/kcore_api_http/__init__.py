@@ -42,6 +42,9 @@ class Config:
     audit_policy: str = ""
     """The audit policy: a file with an ``audit.k8s.io/v1`` Policy, relative to the data directory. It is read again
     when it changes."""
+    encryption: str = ""
+    """Encryption at rest: a file with an ``apiserver.config.k8s.io/v1`` EncryptionConfiguration, relative to the data
+    directory. It is read again when it changes."""
     settings: dict[str, dict[str, Any]] = attrs.Factory(dict)
     """Settings of the plugins above, by name."""
     priority_and_fairness: bool = True

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from kcore.api.kinds import KindTable
     from kcore.api.server import ApiServer
     from kcore.client import Client
+    from kcore.store import Store
     from kcore_api_http import Config
 
 ADMIN, ADMIN_GROUP = "kubernetes-admin", "system:masters"
@@ -89,7 +90,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         if not strangers.admit(tls):
             context.log.info("certificates of other authorities end the TLS handshake here: OpenSSL is out of reach")
         server = ApiServer(
-            context.part("store"),
+            await stack.enter_async_context(encrypting(context, config)),
             gather_kinds(context, config),
             cluster=context.cluster,
             authenticators=[],
@@ -102,6 +103,10 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
         part = ApiPart(server, pki, address, context.cluster.name)
         await stack.enter_async_context(running(server.run))
         inner = PartContext(context, part)
+        if config.encryption:
+            keys = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(keys.cancel_scope.cancel)
+            keys.start_soon(follow_keys, context, config, server)
         if config.audit:
             await stack.enter_async_context(auditing(inner, config, server))
         for seam, names, into in (
@@ -130,6 +135,36 @@ async def announce_the_end(server: ApiServer, delay: float) -> None:
     with trio.CancelScope(shield=True):
         await trio.sleep(delay)
     server.refuse()
+
+
+@asynccontextmanager
+async def encrypting(context: Context, config: Config) -> AsyncIterator[Store]:
+    """The store; encrypted, if the config says so. The keys are read again whenever their file changes."""
+    store: Store = context.part("store")
+    if not config.encryption:
+        yield store
+        return
+    from kcore.api.atrest.config import read
+    from kcore.api.atrest.store import EncryptedStore
+
+    yield EncryptedStore(store, read(context.data_dir / config.encryption))
+
+
+async def follow_keys(context: Context, config: Config, server: ApiServer) -> None:
+    """For ever."""
+    from kcore.api.atrest.config import read
+    from kcore.errors import ConfigError
+    from kcore.filewatch import changes
+
+    path = context.data_dir / config.encryption
+    async with changes(path) as changed:
+        async for _ in changed:
+            try:
+                server.store.rules = await trio.to_thread.run_sync(read, path)  # type: ignore[attr-defined]
+            except ConfigError as error:
+                context.log.error("the encryption keys stay as they were: %s", error)
+            else:
+                await server.feed.look_again()
 
 
 @asynccontextmanager

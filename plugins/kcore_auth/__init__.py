@@ -47,6 +47,36 @@ class ServiceAccountConfig:
 
 
 @attrs.frozen
+class WebhookTokenConfig:
+    """``[api.settings.webhook-token]``: kube-apiserver's --authentication-token-webhook-* flags."""
+
+    kubeconfig: str
+    """Where to ask. A server without a path is another API server, which is asked for TokenReviews."""
+    audiences: list[str] = attrs.Factory(list)
+    """For whom a token must be; empty for whomever the webhook takes."""
+    cache_seconds: float = 120.0
+    """How long an answer counts."""
+    timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    """How long to wait for one."""
+
+
+@attrs.frozen
+class WebhookAuthorizerConfig:
+    """``[api.settings.webhook]``: kube-apiserver's --authorization-webhook-* flags."""
+
+    kubeconfig: str
+    """Where to ask. A server without a path is another API server, which is asked for SubjectAccessReviews."""
+    authorized_seconds: float = 300.0
+    """How long "yes" counts."""
+    unauthorized_seconds: float = 30.0
+    """How long "no" counts."""
+    timeout_seconds: float = attrs.field(default=30.0, validator=attrs.validators.gt(0))
+    """How long to wait for an answer."""
+    failure_policy: str = attrs.field(default="NoOpinion", validator=attrs.validators.in_(("NoOpinion", "Deny")))
+    """What no answer means."""
+
+
+@attrs.frozen
 class AnonymousConfig:
     """``[api.settings.anonymous]``."""
 
@@ -112,6 +142,12 @@ def kcore_authenticator() -> Iterable[Provider[Any]]:
             FileConfig,
             help="OIDC tokens, and who may be anonymous, by an AuthenticationConfiguration",
         ),
+        Provider(
+            "webhook-token",
+            _open("webhook_tokens", "open_webhook_tokens"),
+            WebhookTokenConfig,
+            help="Tokens that a webhook, or another API server, knows",
+        ),
         Provider("tokens", _open("tokens", "open_tokens"), TokensConfig, help="Fixed tokens from a CSV file"),
         Provider(
             "serviceaccount",
@@ -133,6 +169,18 @@ def kcore_authorizer() -> Iterable[Provider[Any]]:
     return [
         Provider("node", _open("nodes", "open_nodes"), help="What nodes may do, each for itself"),
         Provider("rbac", _open("rbac", "open_rbac"), help="Roles and bindings"),
+        Provider(
+            "webhook",
+            _open("webhook_authorizer", "open_webhook"),
+            WebhookAuthorizerConfig,
+            help="A webhook, or another API server, decides",
+        ),
+        Provider(
+            "authorization-config",
+            _open("authorization_config", "open_authorization"),
+            FileConfig,
+            help="Several in order, by an AuthorizationConfiguration",
+        ),
         Provider("always-allow", _open("anonymous", "open_always_allow"), help="Everybody may do everything"),
     ]
 

@@ -138,9 +138,7 @@ def map_of(file: Object, compile: Callable[[str, str, tuple[str, ...]], Program]
             return Expression(compile(expression, "claims", kinds))
         if claim:
             if key != "uid" and given.get("prefix") is None:
-                problems.append(
-                    f"{where}.prefix: required when claim is set; it may be empty"
-                )
+                problems.append(f"{where}.prefix: required when claim is set; it may be empty")
             return Claim(claim, given.get("prefix") or "")
         if required:
             problems.append(f"{where}: claim or expression is required")

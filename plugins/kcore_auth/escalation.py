@@ -16,7 +16,7 @@ from kcore.api.auth import Attributes
 from kcore.objects import Object
 from kcore.objects.resources import CLUSTERROLES, ROLES
 from kcore.registry import Context, NoConfig
-from kcore_auth.rbac import MASTERS, Rbac
+from kcore_auth.rbac import MASTERS, Rbac, find_rbac
 from kcore_auth.rules import Rule, uncovered
 
 GROUP = "rbac.authorization.k8s.io"
@@ -32,7 +32,7 @@ class Escalation(Admission):
         return request.kind.group == GROUP and request.operation in ("CREATE", "UPDATE")
 
     async def validate(self, request: AdmissionRequest) -> None:
-        rbac = next((a for a in self._server.authorizers if isinstance(a, Rbac)), None)
+        rbac = find_rbac(self._server.authorizers)
         if rbac is None or request.obj is None or MASTERS in request.user.groups:
             return
         if request.kind.kind in ("Role", "ClusterRole"):

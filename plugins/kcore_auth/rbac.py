@@ -6,8 +6,9 @@ however many there are; and decisions are remembered until a role or a binding c
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -29,7 +30,9 @@ _MASTER = Decision(True)
 _ACCOUNT = "system:serviceaccount:"
 # Upstream's manager lets every controller act as a service account of its own; here all of them are one user.
 _MANAGER = "system:kube-controller-manager"
-_CONTROLLER_ACCOUNTS = tuple(f"{_ACCOUNT}kube-system:{name}" for name in CONTROLLERS)
+_CONTROLLER_ACCOUNTS = tuple(
+    f"{_ACCOUNT}kube-system:{name}" for name in (*CONTROLLERS, "bootstrap-signer", "token-cleaner")
+)
 
 # ... and beside upstream's it has one that gives a new cluster its default storage class.
 _MANAGER_RULE = Rule.of(bootstrap.rule(("create", "storage.k8s.io", "storageclasses")))
@@ -215,6 +218,17 @@ class Rbac:
                 self.index.drop(resource, old)
 
         return changed
+
+
+def find_rbac(authorizers: Iterable[Any]) -> Rbac | None:
+    """The one among these, or among those that one of them is made of (an AuthorizationConfiguration's)."""
+    for authorizer in authorizers:
+        if isinstance(authorizer, Rbac):
+            return authorizer
+        found = find_rbac(getattr(authorizer, "parts", ()))
+        if found is not None:
+            return found
+    return None
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ the aggregator -- is such a proxy.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import unquote
@@ -17,7 +17,7 @@ from kcore import clock
 from kcore.api.auth import User
 from kcore.errors import ConfigError
 from kcore.http.messages import Request, values
-from kcore.pki import x509
+from kcore.pki import Pki, x509
 from kcore.registry import Context
 from kcore_auth import RequestHeaderConfig
 
@@ -28,9 +28,9 @@ _NOBODY = ("", 0.0, 0.0)
 class RequestHeader:
     """The authenticator."""
 
-    def __init__(self, ca_pem: bytes, config: RequestHeaderConfig, own_ca: bytes = b""):
-        self._ca_pem, self._names = ca_pem, frozenset(config.allowed_names)
-        self._shared = ca_pem.strip() == own_ca.strip()
+    def __init__(self, authority: Callable[[], bytes], config: RequestHeaderConfig, *, shared: bool = False):
+        """`authority` is called in a thread when the first proxy comes; `shared`: it is the users' own as well."""
+        self._authority, self._names, self._shared = authority, frozenset(config.allowed_names), shared
         self._users = [h.lower() for h in config.username_headers]
         self._uids = [h.lower() for h in config.uid_headers]
         self._groups = [h.lower() for h in config.group_headers]
@@ -80,7 +80,7 @@ class RequestHeader:
         from cryptography.exceptions import InvalidSignature
 
         if not self._authorities:
-            self._authorities = list(cx.load_pem_x509_certificates(self._ca_pem))
+            self._authorities = list(cx.load_pem_x509_certificates(self._authority()))
         try:
             shown = cx.load_der_x509_certificate(certificate)
             said = x509.summary(certificate)
@@ -109,11 +109,8 @@ def _first(headers: dict[str, str], names: list[str]) -> str:
     return ""
 
 
-def authority(context: Context, config: RequestHeaderConfig) -> bytes:
-    """The PEM of the authority of front proxies. Raises ConfigError."""
-    if not config.client_ca_file:
-        found: bytes = context.part("api").pki.front_proxy().ca_pem
-        return found
+def _authority(context: Context, config: RequestHeaderConfig) -> bytes:
+    """The PEM in the file. Raises ConfigError."""
     try:
         pem = context.file(config.client_ca_file).read_bytes()
         x509.der(pem)
@@ -124,5 +121,9 @@ def authority(context: Context, config: RequestHeaderConfig) -> bytes:
 
 @asynccontextmanager
 async def open_request_header(context: Context, config: RequestHeaderConfig) -> AsyncIterator[RequestHeader]:
-    pem = await trio.to_thread.run_sync(authority, context, config)
-    yield RequestHeader(pem, config, context.part("api").pki.ca_pem)
+    pki: Pki = context.part("api").pki
+    if config.client_ca_file:
+        pem = await trio.to_thread.run_sync(_authority, context, config)
+        yield RequestHeader(lambda: pem, config, shared=pem.strip() == pki.ca_pem.strip())
+    else:
+        yield RequestHeader(lambda: pki.front_proxy().ca_pem, config)

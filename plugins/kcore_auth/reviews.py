@@ -18,7 +18,7 @@ from kcore.http.messages import AnyResponse, Request, Response
 from kcore.objects import Object
 from kcore.objects.resources import SERVICEACCOUNTS
 from kcore.registry import Context, NoConfig
-from kcore_auth.rbac import Rbac
+from kcore_auth.rbac import find_rbac
 from kcore_auth.serviceaccounts import NotForUs, ServiceAccountTokens, claims_for
 
 _AUTHN, _AUTHZ = "authentication.k8s.io", "authorization.k8s.io"
@@ -78,6 +78,12 @@ class Reviews:
         request = Request("GET", "/", "", {"authorization": f"Bearer {token}"})
         for authenticator in self._server.authenticators:
             try:
+                check = getattr(authenticator, "check", None)
+                if check is not None and authenticator is not accounts:  # one that knows of audiences
+                    answered = await check(token, audiences or ours)
+                    if answered is None:
+                        continue
+                    return {"audiences": answered[1], "authenticated": True, "user": _info(_known(answered[0]))}
                 user = await authenticator.authenticate(request)
             except errors.Unauthorized:
                 continue
@@ -144,6 +150,7 @@ class Reviews:
                 about.get("version", ""),
                 about.get("namespace", ""),
                 about.get("name", ""),
+                label_selector=_label_selector(about.get("labelSelector") or {}),
                 field_selector=_field_selector(about.get("fieldSelector") or {}),
             )
         else:
@@ -172,7 +179,7 @@ class Reviews:
             raise errors.BadRequest("no namespace on request")
         resources: list[Object] = []
         paths: list[Object] = []
-        rbac = next((a for a in self._server.authorizers if isinstance(a, Rbac)), None)
+        rbac = find_rbac(self._server.authorizers)
         for rule, _ in rbac.index.grants(call.user, namespace) if rbac is not None else ():
             (paths if rule.paths else resources).append(rule.source)
         body["spec"] = {}
@@ -292,6 +299,19 @@ def _field_selector(selector: Object) -> str:
         for r in selector.get("requirements") or ()
         if r.get("operator") == "In" and len(r.get("values") or ()) == 1
     ]
+    return ",".join(terms)
+
+
+def _label_selector(selector: Object) -> str:
+    if selector.get("rawSelector"):
+        return str(selector["rawSelector"])
+    terms = []
+    for one in selector.get("requirements") or ():
+        key, operator, values = one.get("key", ""), one.get("operator"), ",".join(one.get("values") or ())
+        if operator in ("In", "NotIn"):
+            terms.append(f"{key} {operator.lower()} ({values})")
+        elif operator in ("Exists", "DoesNotExist"):
+            terms.append(key if operator == "Exists" else f"!{key}")
     return ",".join(terms)
 
 

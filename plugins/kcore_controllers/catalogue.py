@@ -61,6 +61,8 @@ def providers() -> list[Provider[Controller]]:
         _lazy("garbagecollector", "garbage:GarbageCollector", "Deleting what has lost its owners"),
         _lazy("nodelifecycle", "nodelifecycle:NodeLifecycleController", "Nodes that are silent", NodeLifecycleConfig),
         _lazy("taint-eviction", "tainteviction:TaintEvictionController", "Pods on nodes with NoExecute taints"),
+        _lazy("tokencleaner", "bootstrap:TokenCleaner", "Deleting bootstrap tokens that have expired"),
+        _lazy("bootstrapsigner", "bootstrap:BootstrapSigner", "kube-public/cluster-info, for nodes that join"),
         _lazy("podgc", "podgc:PodGC", "Pods without a node, and too many finished ones", PodGCConfig),
     ]
 

@@ -60,8 +60,8 @@ class GarbageCollector(Reconciler):
         self._absent.pop(after.uid, None)
         if after.state == FOREGROUND or after.state == ORPHAN:
             self.queue.add(after.uid)
-        if before is not None and before.deleting != after.deleting:
-            self._wake_waiting_owners(after)
+        if before is not None and (before.deleting != after.deleting or before.owners != after.owners):
+            self._wake_waiting_owners(before)  # those too that it has left: they may have waited for it alone
         if after.owners and self._owners_need_a_look(after):
             self.queue.add(after.uid)
 

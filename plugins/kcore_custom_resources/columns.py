@@ -36,7 +36,10 @@ def _cell(path: str, type: str) -> Cell:
     show: Cell = _SHOW.get(type, _text)
 
     def cell(obj: Object) -> Any:
-        found = jsonpath.compile(path)(obj)
+        try:
+            found = jsonpath.compile(path)(obj)
+        except ValueError:  # definitions may say anything behind the first dot
+            return None
         return show(found[0]) if found and found[0] is not None else None
 
     return cell

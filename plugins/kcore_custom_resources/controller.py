@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -22,9 +22,11 @@ from kcore.api.server import ApiServer
 from kcore.api.storage import Hooks
 from kcore.errors import CompareFailed
 from kcore_custom_resources import definitions, naming
-from kcore_custom_resources.conversion import Lineage
-from kcore_custom_resources.declare import Declared, declare
 from kcore_custom_resources.definitions import Definition, Names
+
+if TYPE_CHECKING:
+    from kcore_custom_resources.conversion import Lineage
+    from kcore_custom_resources.declare import Declared
 
 Object = dict[str, Any]
 GROUP, VERSION, PLURAL = "apiextensions.k8s.io", "v1", "customresourcedefinitions"
@@ -41,7 +43,7 @@ class _Known:
     uid: str = ""
     accepted: Names = attrs.Factory(Names)
     terminating: bool = False
-    lineage: Lineage = attrs.Factory(Lineage)
+    lineage: Lineage | None = None
     declared: Declared | None = None
     ending: bool = False  # a task is deleting its objects
 
@@ -199,14 +201,18 @@ class CustomResources(Hooks):
             terminating,
         ):
             return
-        schema_changed = known.spec != spec
+        # a cluster without definitions needs nothing of all this
+        from kcore_custom_resources.conversion import Lineage
+        from kcore_custom_resources.declare import declare
+
+        lineage = known.lineage = known.lineage or Lineage()
+        if known.spec != spec:
+            lineage.settled = max(lineage.settled, entry.revision)
         known.spec, known.accepted, known.terminating = spec, names, terminating
-        if schema_changed:
-            known.lineage.settled = max(known.lineage.settled, entry.revision)
         declared = declare(
-            definition, known.lineage, lambda version: self._schema(entry.name, version), self._server.webhooks
+            definition, lineage, lambda version: self._schema(entry.name, version), self._server.webhooks
         )
-        known.lineage.current = declared.declaration
+        lineage.current = declared.declaration
         self._install(known.declared, declared)
         known.declared = declared
 

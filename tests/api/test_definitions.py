@@ -102,8 +102,8 @@ async def test_rules_must_compile_and_compare_only_what_can_be_compared(api):
     where, message = await of_field(api, **NUMBER, **{"x-kubernetes-validations": [{"rule": "self.nope > 1"}]})
     assert where == "x-kubernetes-validations[0].rule"
     assert "compilation failed: ERROR: <input>:1:5" in message
-    items = {**TEXT, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}
-    where, message = await of_field(api, type="array", items=items)
+    items = {**TEXT, "maxLength": 5, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}
+    where, message = await of_field(api, type="array", maxItems=5, items=items)
     assert "oldSelf cannot be used on the uncorrelatable portion of the schema within" in message
 
 
@@ -143,3 +143,13 @@ async def test_the_plural_name_never_changes(api):
         "PATCH", f"{DEFINITIONS}/ws.ex.com", {"spec": {"names": {"plural": "vs"}}}, expect=422, **MERGE
     )
     assert "spec.names.plural" in {c["field"] for c in refused["details"]["causes"]}
+
+
+async def test_a_rule_may_not_cost_more_than_its_estimate_allows(api):
+    rule = {"rule": "self.all(a, self.all(b, a == b))"}
+    field = {"type": "array", "items": TEXT, "x-kubernetes-validations": [rule]}
+    (where, message), (_, contributed), (whole, _) = await causes(api, definition(version(spec=props(f=field))))
+    assert where == f"{AT}.properties[f].x-kubernetes-validations[0].rule"
+    assert message.startswith("Forbidden: estimated rule cost exceeds budget by factor of more than 100x")
+    assert contributed.startswith("Forbidden: contributed to estimated rule & messageExpression cost total")
+    assert whole == "spec.validation.openAPIV3Schema"

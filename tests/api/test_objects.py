@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from kcore import errors
+from kcore.api.codec import protobuf
 from kcore.objects.resources import CONFIGMAPS
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -63,6 +64,19 @@ async def test_a_deleted_object_is_gone(api):
     assert status["status"] == "Success"
     assert status["details"]["name"] == "x"
     assert (await api.call("GET", CM + "/x", expect=404))["message"] == 'configmaps "x" not found'
+
+
+@pytest.mark.parametrize("api_version", ["v1", "meta.k8s.io/v1"])  # client-go names the resource's own
+async def test_options_of_a_deletion_may_come_as_protobuf(api, api_version):
+    await api.call("POST", CM, config_map(), expect=201)
+    options = {"apiVersion": api_version, "kind": "DeleteOptions", "preconditions": {"uid": "other"}}
+    sent = {"content_type": protobuf.CONTENT_TYPE}
+    assert (
+        "the UID in the precondition (other)"
+        in (await api.call("DELETE", CM + "/x", protobuf.encode(options), **sent))["message"]
+    )
+    del options["preconditions"]
+    await api.call("DELETE", CM + "/x", protobuf.encode(options), expect=200, **sent)
 
 
 async def test_a_finalizer_holds_an_object_until_it_is_removed(api):

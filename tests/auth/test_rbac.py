@@ -9,7 +9,8 @@ import trio
 import trio.testing
 from kcore_auth import bootstrap
 from kcore_auth.escalation import Escalation
-from kcore_auth.nodes import Nodes, Restriction
+from kcore_auth.node_graph import VOLUMEATTACHMENTS, Graph
+from kcore_auth.nodes import Restriction, open_nodes
 from kcore_auth.rbac import Index, Rbac, open_rbac
 
 from kcore import errors
@@ -17,7 +18,15 @@ from kcore.api.admission import AdmissionRequest
 from kcore.api.auth import Attributes, User
 from kcore.api.kinds import Kind
 from kcore.objects import Object
-from kcore.objects.resources import CLUSTERROLEBINDINGS, CLUSTERROLES, ROLEBINDINGS, ROLES
+from kcore.objects.resources import (
+    CLUSTERROLEBINDINGS,
+    CLUSTERROLES,
+    GVR,
+    PERSISTENTVOLUMES,
+    PODS,
+    ROLEBINDINGS,
+    ROLES,
+)
 from kcore.registry import NoConfig
 
 GROUP = bootstrap.GROUP
@@ -163,6 +172,56 @@ async def test_the_authorizer_follows_the_cluster(context: Any) -> None:
         assert (await rbac.authorize(ask(manager, "create", "storageclasses", "", group="storage.k8s.io"))).allowed
 
 
+def pod(name: str, node: str, **spec: Any) -> Object:
+    return {"metadata": {"name": name, "namespace": "ns1"}, "spec": {"nodeName": node, "containers": [], **spec}}
+
+
+PVC_SECRET = {"csi": {"nodeStageSecretRef": {"name": "csi", "namespace": "ns1"}}}
+WORLD: list[tuple[GVR, Object]] = [  # what the nodes' pods lead to
+    (
+        PODS,
+        pod(
+            "p",
+            "n1",
+            serviceAccountName="sa",
+            containers=[{"name": "c", "env": [{"name": "A", "valueFrom": {"configMapKeyRef": {"name": "env"}}}]}],
+            volumes=[
+                {"name": "s", "projected": {"sources": [{"secret": {"name": "s"}}]}},
+                {"name": "d", "persistentVolumeClaim": {"claimName": "data"}},
+                {"name": "scratch", "ephemeral": {}},
+            ],
+            resourceClaims=[{"name": "r", "resourceClaimName": "gpu"}],
+        ),
+    ),
+    (PODS, pod("q", "n2", imagePullSecrets=[{"name": "other"}])),
+    (
+        PERSISTENTVOLUMES,
+        {"metadata": {"name": "pv"}, "spec": {"claimRef": {"namespace": "ns1", "name": "data"}, **PVC_SECRET}},
+    ),
+    (VOLUMEATTACHMENTS, {"metadata": {"name": "va"}, "spec": {"nodeName": "n1"}}),
+]
+
+
+def test_the_graph_forgets_what_pods_no_longer_name() -> None:
+    graph = Graph()
+    world = {o["metadata"]["name"]: o for _, o in WORLD}
+    again = pod("p2", "n1", serviceAccountName="sa")
+    graph.volume_changed(None, world["pv"])
+    graph.pod_changed(None, world["p"])
+    graph.pod_changed(None, again)
+    assert graph.related("n1", "secrets", "ns1", "csi")
+    graph.pod_changed(world["p"], None)
+    assert not graph.related("n1", "secrets", "ns1", "csi")
+    assert not graph.related("n1", "secrets", "ns1", "s")
+    assert graph.related("n1", "serviceaccounts", "ns1", "sa")
+    mirror = {**again, "metadata": {**again["metadata"], "annotations": {"kubernetes.io/config.mirror": "x"}}}
+    graph.pod_changed(again, mirror)
+    assert not graph.related("n1", "serviceaccounts", "ns1", "sa")
+    graph.pod_changed(mirror, None)
+    graph.volume_changed(world["pv"], None)
+    assert graph == Graph()
+
+
 NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))
 
 
@@ -178,7 +237,29 @@ NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))
             "can only list/watch pods with spec.nodeName field selector",
         ),
         (ask(NODE, "get", "secrets", name="s"), None),
-        (ask(NODE, "list", "secrets"), "can only read resources of this type by name"),
+        (ask(NODE, "get", "secrets", name="other"), "no relationship found between node 'n1' and this object"),
+        (ask(NODE, "list", "secrets"), "No Object name found"),
+        (ask(NODE, "create", "secrets"), "can only read resources of this type"),
+        (ask(NODE, "get", "nodes", "", name="n2"), "node 'n1' cannot read 'n2', only its own Node object"),
+        (ask(NODE, "get", "pods", name="p"), None),
+        (ask(NODE, "get", "pods", name="q"), "no relationship found between node 'n1' and this object"),
+        (ask(NODE, "get", "configmaps", name="env"), None),
+        (ask(NODE, "get", "persistentvolumeclaims", name="data"), None),
+        (ask(NODE, "get", "persistentvolumeclaims", name="p-scratch"), None),
+        (ask(NODE, "list", "persistentvolumeclaims"), "can only get individual resources of this type"),
+        (ask(NODE, "get", "persistentvolumes", "", name="pv"), None),
+        (ask(NODE, "get", "secrets", name="csi"), None),
+        (ask(NODE, "create", "serviceaccounts/token", name="sa"), None),
+        (
+            ask(NODE, "create", "serviceaccounts/token", name="default"),
+            "no relationship found between node 'n1' and this object",
+        ),
+        (ask(NODE, "get", "resourceclaims", group="resource.k8s.io", name="gpu"), None),
+        (ask(NODE, "get", "volumeattachments", "", group="storage.k8s.io", name="va"), None),
+        (
+            ask(NODE, "get", "csinodes", "", group="storage.k8s.io", name="n2"),
+            "can only access CSINode with the same name as the requesting node",
+        ),
         (ask(NODE, "watch", "secrets", field_selector="metadata.name=s"), None),
         (ask(NODE, "update", "leases", "kube-node-lease", group="coordination.k8s.io", name="n1"), None),
         (
@@ -189,8 +270,12 @@ NODE = User("system:node:n1", ("system:nodes", "system:authenticated"))
         (ask(User("system:node:n1"), "get", "nodes", "", name="n1"), ""),  # not in the group
     ],
 )
-async def test_a_node_may_do_what_is_its_own(attributes: Attributes, reason: str | None) -> None:
-    decision = await Nodes().authorize(attributes)
+async def test_a_node_may_do_what_is_its_own(context: Any, attributes: Attributes, reason: str | None) -> None:
+    client = context.client()
+    for resource, obj in WORLD:
+        await client.create(resource, obj)
+    async with open_nodes(context, NoConfig()) as nodes:
+        decision = await nodes.authorize(attributes)
     assert decision.allowed is (True if reason is None else None)
     assert decision.reason == (reason or "")
 

@@ -1,6 +1,7 @@
 """Run benchmarks: all of them, or those that are named.
 
-    python -m tests.benchmarks [upstream] [large] [latency] [start] [server] [scale] [store] [http] [scheduler] [api] [codec]
+    python -m tests.benchmarks [upstream] [large] [latency] [start] [server] [scale]
+                               [store] [http] [scheduler] [api] [codec] [rbac]
                                [flood] [soak]
 
 Each prints what it measured, what is promised where something is, and the ratio to a floor from the same run. They
@@ -14,7 +15,22 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NAMES = ("upstream", "large", "latency", "start", "server", "scale", "store", "http", "scheduler", "api", "codec", "flood", "soak")
+NAMES = (
+    "upstream",
+    "large",
+    "latency",
+    "start",
+    "server",
+    "scale",
+    "store",
+    "http",
+    "scheduler",
+    "api",
+    "codec",
+    "rbac",
+    "flood",
+    "soak",
+)
 
 
 def run(name: str) -> int:

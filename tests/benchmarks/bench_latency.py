@@ -86,9 +86,7 @@ def read_all(target: Target, pipe: Any) -> None:
 
 
 def load(target: Target, seconds: float) -> list[Sender]:
-    patches = [
-        json.dumps({"metadata": {"labels": {"round": str(n)}}}).encode() for n in range(10)
-    ]
+    patches = [json.dumps({"metadata": {"labels": {"round": str(n)}}}).encode() for n in range(10)]
 
     def patch(n: int) -> bytes:
         body = patches[n // PODS % 10]
@@ -102,7 +100,9 @@ def load(target: Target, seconds: float) -> list[Sender]:
         "GET of a pod": (200, lambda n: target.request("GET", f"{PODS_PATH}/n{n * 7919 % PODS:06}")),
         "create of a ConfigMap": (
             201,
-            lambda n: target.request("POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", config_map(f"l{stamp}-{n}")),
+            lambda n: target.request(
+                "POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", config_map(f"l{stamp}-{n}")
+            ),
         ),
     }
     senders = [Sender(name, RATES[name], *made) for name, made in makes.items()]

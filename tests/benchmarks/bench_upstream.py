@@ -17,7 +17,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from kcore.pki import Pki
@@ -29,11 +28,25 @@ CLIENTS = 32
 PODS = 4750
 NAMESPACE = "bench"
 USER, GROUP = "bench", "benchers"
-ADMISSION = (
-    "NamespaceLifecycle,LimitRanger,ServiceAccount,NodeRestriction,TaintNodesByCondition,PodSecurity,Priority,"
-    "DefaultTolerationSeconds,DefaultStorageClass,StorageObjectInUseProtection,RuntimeClass,CertificateApproval,CertificateSigning,"
-    "CertificateSubjectRestriction,DefaultIngressClass,RBACEscalation,ResourceQuota"
-).split(",")
+ADMISSION = [
+    "NamespaceLifecycle",
+    "LimitRanger",
+    "ServiceAccount",
+    "NodeRestriction",
+    "TaintNodesByCondition",
+    "PodSecurity",
+    "Priority",
+    "DefaultTolerationSeconds",
+    "DefaultStorageClass",
+    "StorageObjectInUseProtection",
+    "RuntimeClass",
+    "CertificateApproval",
+    "CertificateSigning",
+    "CertificateSubjectRestriction",
+    "DefaultIngressClass",
+    "RBACEscalation",
+    "ResourceQuota",
+]
 SETTINGS: dict[str, Any] = {"store.use": "sqlite", "api.admission": ADMISSION}
 
 
@@ -54,7 +67,7 @@ def pod(name: str, **more: Any) -> bytes:
             "requests": {"cpu": "100m", "memory": "64Mi"},
         },
         "livenessProbe": probe,
-                "volumeMounts": mounts,
+        "volumeMounts": mounts,
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
     }
     sidecar = {
@@ -74,7 +87,12 @@ def pod(name: str, **more: Any) -> bytes:
         "nodeSelector": {"kubernetes.io/os": "linux"},
         **more,
     }
-    meta = {"name": name, "labels": labels, "annotations": {"checksum/config": "5f1c" * 16}, "ownerReferences": [owner]}
+    meta = {
+        "name": name,
+        "labels": labels,
+        "annotations": {"checksum/config": "5f1c" * 16},
+        "ownerReferences": [owner],
+    }
     obj = {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
     return json.dumps(obj, separators=(",", ":")).encode()  # as Go writes it
 
@@ -115,9 +133,7 @@ def prepare(admin: Target) -> None:
                 subjects=[other],
             )
         group = {"kind": "Group", "apiGroup": "rbac.authorization.k8s.io", "name": GROUP}
-        post(
-            f"{rbac}/namespaces/{NAMESPACE}/rolebindings", metadata={"name": "bench"}, roleRef=role, subjects=[group]
-        )
+        post(f"{rbac}/namespaces/{NAMESPACE}/rolebindings", metadata={"name": "bench"}, roleRef=role, subjects=[group])
 
 
 # --- loads -----------------------------------------------------------------------------------------------------------
@@ -152,7 +168,9 @@ class Load:
 
     def gets(self) -> None:
         path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-        wanted = [self.target.request("GET", f"{path}/n{n:06}") for n in range(1, min(PODS, self.created["pods"] - CLIENTS))]
+        wanted = [
+            self.target.request("GET", f"{path}/n{n:06}") for n in range(1, min(PODS, self.created["pods"] - CLIENTS))
+        ]
         measured, shown = self.drive(lambda n: wanted[n * 7919 % len(wanted)])
         against(f"GET of a pod, {CLIENTS} connections", measured.per_second, 2090, 3)
         figure("", shown, "", None)
@@ -179,7 +197,9 @@ class Load:
             used = cpu_seconds(self.pid) - used
         scale = size / 27e6  # upstream's list was 27 MB
         name = f"LIST of {count:,} pods ({size / 1e6:.1f} MB)"
-        duration(name, statistics.median(seconds), 0.45 / 20 * scale, 0.45 * scale, "what upstream took for as many MB")
+        duration(
+            name, statistics.median(seconds), 0.45 / 20 * scale, 0.45 * scale, "what upstream took for as many MB"
+        )
         figure("", f"{used / 15 * 1000:.1f} ms of the server's CPU each", "", None)
 
 
@@ -209,9 +229,7 @@ def start() -> None:
             for name, value in {**SETTINGS, "api.port": port}.items():
                 command += ["--set", f"{name}={json.dumps(value)}"]
             began = time.perf_counter()
-            process = subprocess.Popen(
-                command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-            )
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
             target = Target.untrusted(port)
             while True:
                 try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kcore.api.expressions import max_elements, type_of
+from kcore.api.expressions import type_of
 from kcore.api.schema import Schema
 from kcore.cel import Budget, Environment
 
@@ -56,11 +56,11 @@ def test_the_estimate_of_a_rule(schema: Schema, rule: str, unlimited: int) -> No
 
 def test_what_a_type_does_not_limit_is_limited_by_the_request() -> None:
     item = Schema(type="object", required=("key",), properties={"key": text(), "value": INTEGER})
-    assert max_elements(array(NUMBER)) == 1572863
-    assert max_elements(array(item)) == (3 * 1024 * 1024 - 2) // (2 + 3 + 2 + 4 + 1)
-    assert max_elements(array(item, 7)) == 7
-    assert max_elements(mapping(NUMBER)) == 449389
-    assert max_elements(NUMBER) == 1
+    assert type_of(array(NUMBER)).max_size == 1572863
+    assert type_of(array(item)).max_size == (3 * 1024 * 1024 - 2) // (2 + 3 + 2 + 4 + 1)
+    assert type_of(array(item, 7)).max_size == 7
+    assert type_of(mapping(NUMBER)).max_size == 449389
+    assert type_of(NUMBER).max_size is None
 
 
 @pytest.mark.parametrize(

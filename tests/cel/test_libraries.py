@@ -120,6 +120,7 @@ self.?a.b[?0].orValue('z') == 'q' && self.?a.b[?5].orValue('z') == 'z' && [1, 2]
 optional.of(2).optMap(x, x * 2).value() == 4 && !optional.none().optMap(x, x).hasValue()
 optional.of(2).optFlatMap(x, optional.of(x + 1)).value() == 3
 [optional.of(1), optional.none()].unwrapOpt() == [1] && [1, 2].first().value() == 1 && [1, 2].last().value() == 2
+'%s %s'.format([1000000.0, 1.5e-7]) == '1000000 0.00000015'
 jsonpatch.escapeKey('a/b~c') == 'a~1b~0c'
 """.strip()
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import msgspec
 import pytest
+import trio
 from trio.testing import MockClock
 
 from kcore.api.auth import User
@@ -68,6 +69,11 @@ class Api:
 
     async def names(self, path: str) -> list[str]:
         return [item["metadata"]["name"] for item in (await self.get(path))["items"]]
+
+    async def later(self, seconds: float) -> None:
+        """Let the cluster live on."""
+        for _ in range(round(seconds * 10)):
+            await trio.sleep(0.1)
 
     async def until(self, what: Any, seconds: float = 120) -> None:
         await self.cluster.until(what, seconds=seconds)

@@ -52,7 +52,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
         {"spec": {"matchConstraints": RULES, "reinvocationPolicy": "Never", "mutations": [MUTATION]}}, False,
     ),
     "mutatingadmissionpolicybindings": (
-        "/apis/admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding", {"spec": {"policyName": "p"}}, False,
+        "/apis/admissionregistration.k8s.io/v1", "MutatingAdmissionPolicyBinding",
+        {"spec": {"policyName": "p"}}, False,
     ),
     "resourcequotas": (f"/api/v1{NS}", "ResourceQuota", {"spec": {"hard": {"count/foos": "1"}}}, True),
     "serviceaccounts": (f"/api/v1{NS}", "ServiceAccount", {}, False),
@@ -106,7 +107,7 @@ async def test_all_operations_of_a_kind_work(api: Api, resource: str) -> None:
     applied = {"apiVersion": group, "kind": kind, "metadata": {"name": "one", "labels": {"applied": "yes"}}}
     found = await api.patch(f"{path}/one?fieldManager=me", applied, type=APPLY)
     assert found["metadata"]["labels"] == {"conformance": "yes", "applied": "yes"}
-    assert [e for e in await events.seen(4)] == [("ADDED", "one"), *[("MODIFIED", "one")] * 3]
+    assert await events.seen(4) == [("ADDED", "one"), *[("MODIFIED", "one")] * 3]
     if has_status:
         status = await api.get(f"{path}/one/status")
         await api.put(f"{path}/one/status", status)

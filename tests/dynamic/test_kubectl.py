@@ -169,3 +169,90 @@ def test_the_status_says_what_does_not_fit(cluster):
     (warning,) = status["typeChecking"]["expressionWarnings"]
     assert warning["fieldRef"] == "spec.validations[1].expression"
     assert "undefined field 'nope'" in warning["warning"]
+
+
+CUSTOM = """
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Namespaced
+  names: {plural: widgets, singular: widget, kind: Widget}
+  versions:
+  - &version
+    name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          spec:
+            type: object
+            properties: {size: {type: integer}, kind: {type: string, default: plain}}
+  - <<: *version
+    name: v2
+    storage: false
+"""
+
+CUSTOM_POLICY = """
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicy
+metadata: {name: widgets}
+spec:
+  paramKind: {apiVersion: example.com/v1, kind: Widget}
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [example.com], apiVersions: [v1], operations: [CREATE], resources: [widgets]}
+  validations:
+  - expression: object.spec.size <= params.spec.size
+    messageExpression: "request.kind.version + ' ' + object.apiVersion + ' over ' + string(params.spec.size)"
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingAdmissionPolicyBinding
+metadata: {name: widgets}
+spec:
+  policyName: widgets
+  validationActions: [Deny]
+  paramRef: {name: limit, parameterNotFoundAction: Deny}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicy
+metadata: {name: widgets}
+spec:
+  reinvocationPolicy: Never
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [example.com], apiVersions: [v1], operations: [CREATE], resources: [widgets]}
+  mutations:
+  - patchType: ApplyConfiguration
+    applyConfiguration: {expression: "Object{spec: Object.spec{kind: object.spec.kind + '!'}}"}
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingAdmissionPolicyBinding
+metadata: {name: widgets}
+spec: {policyName: widgets}
+"""
+
+
+def widget(name: str, size: int, version: str) -> str:
+    body = {
+        "apiVersion": f"example.com/{version}",
+        "kind": "Widget",
+        "metadata": {"name": name},
+        "spec": {"size": size},
+    }
+    return json.dumps(body)
+
+
+def test_custom_resources_are_judged_and_changed_in_the_version_of_the_rules(cluster):
+    cluster.kubectl("apply", "-f", "-", input=CUSTOM)
+    cluster.kubectl("wait", "--for=condition=Established", "crd/widgets.example.com", "--timeout=30s")
+    cluster.kubectl("create", "-f", "-", input=widget("limit", 5, "v2"))
+    cluster.kubectl("apply", "-f", "-", input=CUSTOM_POLICY)
+    with pytest.raises(KcoreError, match=r"denied request: v1 example.com/v1 over 5"):
+        cluster.kubectl("create", "-f", "-", input=widget("big", 6, "v2"))
+    cluster.kubectl("create", "-f", "-", input=widget("small", 4, "v2"))
+    made = cluster.get("widgets.v2.example.com", "small")
+    assert (made["apiVersion"], made["spec"]) == ("example.com/v2", {"size": 4, "kind": "plain!"})

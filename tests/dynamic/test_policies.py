@@ -438,6 +438,22 @@ async def test_a_json_patch_is_applied(api):
     assert made["data"] == {"k": "v"}
 
 
+async def test_a_scale_is_changed_as_a_scale(api):
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template, "replicas": 1}
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    await api.call("POST", path, {"metadata": {"name": "d"}, "spec": spec}, expect=201)
+    scales = rule(apiGroups=["apps"], resources=["deployments/scale"])
+    await mutation(
+        api,
+        "Object{spec: Object.spec{replicas: object.spec.replicas > 3 ? 3 : object.spec.replicas}}",
+        matchConstraints={"resourceRules": [scales]},
+    )
+    body = {"spec": {"replicas": 9}}
+    scale = await api.call("PATCH", f"{path}/d/scale", body, content_type="application/merge-patch+json", expect=200)
+    assert scale["spec"]["replicas"] == 3
+
+
 BROKEN = [
     ("Object{data: Object.data{k: object.nope}}", "resulted in error: no such key: nope"),
     ("Object{metadata: Object.meta{labels: {'a': 'b'}}}", 'unexpected type name "Object.meta", expected'),

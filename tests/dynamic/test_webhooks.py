@@ -8,6 +8,7 @@ import trio
 
 from kcore.http.messages import Response
 from tests.api.conftest import Masters
+from tests.api.test_audit import listen
 from tests.dynamic.conftest import (
     REGISTRATION,
     RULE,
@@ -430,6 +431,43 @@ async def test_a_scale_is_shown_as_a_scale_and_may_be_changed(api, hooks):
     )
 
 
+@pytest.mark.parametrize("replicas", ["many", -1, True])
+async def test_a_scale_is_not_changed_to_what_it_cannot_be(api, hooks, replicas):
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": template, "replicas": 1}
+    path = "/apis/apps/v1/namespaces/default/deployments"
+    await api.call("POST", path, {"metadata": {"name": "d"}, "spec": spec}, expect=201)
+    rule = {"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments/scale"]}
+    hooks.answers["/m"] = patch({"op": "replace", "path": "/spec/replicas", "value": replicas})
+    await register(api, "Mutating", webhook(hooks.client("/m"), rules=[rule]))
+    body = {"spec": {"replicas": 9}}
+    await api.call("PATCH", f"{path}/d/scale", body, content_type="application/merge-patch+json", expect=500)
+    assert (await api.call("GET", f"{path}/d"))["spec"]["replicas"] == 1
+
+
+async def test_a_binding_is_not_changed_to_what_it_cannot_be(api, hooks):
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await api.call("POST", "/api/v1/namespaces/default/pods", pod, expect=201)
+    hooks.answers["/m"] = patch({"op": "replace", "path": "/target", "value": "node"})
+    rule = {**RULE, "resources": ["pods/binding"]}
+    await register(api, "Mutating", webhook(hooks.client("/m"), rules=[rule]))
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    status = await api.call("POST", "/api/v1/namespaces/default/pods/p/binding", binding, expect=500)
+    assert "json: cannot unmarshal string" in status["message"]
+
+
+async def test_a_binding_may_be_changed(api, hooks):
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await api.call("POST", "/api/v1/namespaces/default/pods", pod, expect=201)
+    hooks.answers["/m"] = patch({"op": "replace", "path": "/target/name", "value": "other"})
+    rule = {**RULE, "resources": ["pods/binding"]}
+    await register(api, "Mutating", webhook(hooks.client("/m"), rules=[rule]))
+    binding = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n"}}
+    await api.call("POST", "/api/v1/namespaces/default/pods/p/binding", binding, expect=201)
+    made = await api.call("GET", "/api/v1/namespaces/default/pods/p")
+    assert made["spec"]["nodeName"] == "other"
+
+
 async def test_exec_is_a_connect(api, hooks):
     from kcore.api.routes import Routes
 
@@ -489,20 +527,17 @@ async def test_an_older_webhook_need_not_name_what_it_answers(api, hooks):
     assert msgspec.json.decode(hooks.requests[0].body)["apiVersion"] == "admission.k8s.io/v1beta1"
 
 
-async def test_the_audit_log_learns_what_webhooks_did(api, hooks):
+@pytest.mark.parametrize("level", ["Metadata", "Request"])
+async def test_the_audit_log_learns_what_webhooks_did(api, hooks, level):
     hooks.answers["/m"] = {**label("seen"), "auditAnnotations": {"why": "because"}}
     await register(api, "Mutating", webhook(hooks.client("/m")))
-    from kcore.api import options
-    from tests.api.conftest import ADMIN
-
-    caller = options.Caller(ADMIN)
-    served = api.server.table.find("", "v1", "configmaps")
-    obj = {"apiVersion": "v1", "kind": "ConfigMap", **config_map()}
-    await api.server.storage.create(served, "default", obj, caller)
-    assert caller.annotations["a.example.com/why"] == "because"
-    said = msgspec.json.decode(caller.annotations["mutation.webhook.admission.k8s.io/round_0_index_0"])
-    assert said == {"configuration": "test", "webhook": "a.example.com", "mutated": True}
-    assert "patch.webhook.admission.k8s.io/round_0_index_0" in caller.annotations
+    sink = listen(api, {"level": level})
+    await create(api)
+    said = next(event["annotations"] for event in sink.events if event["stage"] == "ResponseComplete")
+    assert said["a.example.com/why"] == "because"
+    mutation = msgspec.json.decode(said["mutation.webhook.admission.k8s.io/round_0_index_0"])
+    assert mutation == {"configuration": "test", "webhook": "a.example.com", "mutated": True}
+    assert ("patch.webhook.admission.k8s.io/round_0_index_0" in said) is (level == "Request")
 
 
 async def test_calls_are_counted(api, hooks):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import sys
+import json
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -17,46 +19,51 @@ from kcore.testing.running import RunningCluster, running
 CHART = str(Path(__file__).parent / "chart")
 _numbers = count(1)
 
-if sys.version_info < (3, 12):
-    pytest.skip("Helm comes as helm-sdkpy, which needs Python 3.12: `tox -e helm`", allow_module_level=True)
-
 
 @attrs.define
 class Helm:
-    """Helm's actions in one namespace; each returns what Helm says of the release."""
+    """The real Helm in one namespace; a call is what it prints."""
 
     cluster: RunningCluster
     namespace: str
+    home: Path
 
-    def __call__(self, action: str, *arguments: Any, **options: Any) -> Any:
-        import helm_sdkpy
+    def __call__(self, *arguments: str) -> str:
+        done = self.run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
-        async def run() -> Any:
-            # a new configuration each time, as a new `helm` process has: it remembers what the API serves
-            with helm_sdkpy.Configuration(self.namespace, str(self.cluster.kubeconfig)) as configuration:
-                return await getattr(helm_sdkpy, action)(configuration).run(*arguments, **options)
+    def error(self, *arguments: str) -> str:
+        """What it says of its failure."""
+        done = self.run(*arguments)
+        assert done.returncode != 0, done.stdout
+        return done.stderr
 
-        return asyncio.run(run())
-
-    def install(self, name: str, values: dict[str, Any] | None = None, **options: Any) -> Any:
-        return self("Install", name, CHART, values or {}, timeout=30, **options)
-
-    def upgrade(self, name: str, values: dict[str, Any], **options: Any) -> Any:
-        return self("Upgrade", name, CHART, values, **{"timeout": 30, **options})
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        home = {f"HELM_{name}_HOME": str(self.home / name) for name in ("CACHE", "CONFIG", "DATA")}
+        command = ["helm", "--kubeconfig", str(self.cluster.kubeconfig), "--namespace", self.namespace, *arguments]
+        return subprocess.run(command, env=os.environ | home, capture_output=True, text=True, timeout=60, check=False)
 
     def get(self, *arguments: str) -> Any:
         return self.cluster.get("-n", self.namespace, *arguments)
 
+    def history(self, name: str) -> list[tuple[int, str]]:
+        return [(r["revision"], r["status"]) for r in json.loads(self("history", name, "-o", "json"))]
+
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[RunningCluster]:
+    if shutil.which("helm") is None:
+        if os.environ.get("CI"):
+            pytest.fail("helm is not in the PATH: .ci/run installs it")
+        pytest.skip("helm is not in the PATH")
     with running("dev") as cluster:
         yield cluster
 
 
 @pytest.fixture
-def helm(cluster: RunningCluster) -> Iterator[Helm]:
+def helm(cluster: RunningCluster, tmp_path: Path) -> Iterator[Helm]:
     name = f"helm-{next(_numbers)}"
     cluster.kubectl("create", "namespace", name)
-    yield Helm(cluster, name)
+    yield Helm(cluster, name, tmp_path)
     cluster.kubectl("delete", "namespace", name, "--wait=false")

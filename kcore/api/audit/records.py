@@ -78,6 +78,9 @@ class Auditor:
         yield family
 
 
+_PATCH = "patch.webhook.admission.k8s.io/"
+
+
 class Record:
     """One request that is told of."""
 
@@ -125,8 +128,11 @@ class Record:
         if shown is not None and self._decision.level >= REQUEST_RESPONSE and self._info.resource:
             body = b"".join(shown.body) if isinstance(shown.body, list) else shown.body
             self._object(event, "responseObject", body, shown.content_type)
-        if self.annotations:
-            event["annotations"] = self.annotations
+        said = self.annotations
+        if said and self._decision.level < REQUEST:  # a patch is a part of the request's body
+            said = {key: value for key, value in said.items() if not key.startswith(_PATCH)}
+        if said:
+            event["annotations"] = said
         return self._auditor.submit(_encode(event))
 
     async def _tell(self, event: dict[str, Any]) -> None:

@@ -90,10 +90,18 @@ def _field(text: str) -> Field:
     )
 
 
+_EVERYWHERE = frozenset(
+    ("CreateOptions", "DeleteOptions", "GetOptions", "ListOptions", "PatchOptions", "UpdateOptions", "WatchEvent")
+)
+"""Kinds of meta/v1 that are registered in every group and version: client-go names that of the resource."""
+
+
 def message_of(api_version: str, kind: str) -> str:
     """The full message name of a kind; "" if it has no protobuf form. Some of meta/v1 go by kind alone."""
     kinds = _table().kinds
     short = kinds.get(f"{api_version} {kind}") or kinds.get(kind)
+    if not short and kind in _EVERYWHERE:
+        short = kinds.get(f"meta.k8s.io/v1 {kind}")
     return _full(short) if short else ""
 
 

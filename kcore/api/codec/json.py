@@ -238,8 +238,8 @@ def _quote(char: str) -> str:
 def duplicate_fields(body: bytes, obj: Object | None = None) -> list[str]:
     """``duplicate field "spec.x"`` for each member that is given twice, in the order of the text.
 
-    `obj` is what `decode` made of `body`, if the caller has it. In the usual case it is the same text when it is encoded
-    again, or at least has as many members: each is a ``":``, unless that is written in another way.
+    `obj` is what `decode` made of `body`, if the caller has it. In the usual case it is the same text when it is
+    encoded again, or at least has as many members: each is a ``":``, unless that is written in another way.
     """
     again = encode(decode(body) if obj is None else obj)
     if again == body:

@@ -46,6 +46,16 @@ class Refused(ApiError):
         super().__init__("Too many requests, please try again later.", headers={"retry-after": "1"})
 
 
+class _Rounds(trio.abc.Instrument):
+    """Tells a turnstile of every round of the event loop: a counter that costs a request nothing."""
+
+    def __init__(self, control: FlowControl) -> None:
+        self._control = control
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._control.new_round()
+
+
 class FlowControl:
     """`run` must be running. `configure` may be called at any time."""
 
@@ -125,8 +135,6 @@ class FlowControl:
                 numbers.seats.observe(width)
         elif self._may_start(level, width):
             self._started += 1
-            if self._started == TURN:
-                self._stir()
             self._start(ticket)
             if width == 1:
                 numbers.regular += 1
@@ -184,32 +192,46 @@ class FlowControl:
 
     async def run(self) -> None:
         """Once in every round of the loop in which somebody waits, let a few start."""
-        while True:
-            if self._started:
-                await trio.lowlevel.checkpoint()
-            else:
-                self._parked, self._wake = True, trio.Event()
-                oldest = next(iter(self._waiting), None)
-                if oldest is None:
-                    await self._wake.wait()
-                else:  # there are no seats
-                    with trio.move_on_at(oldest.arrived + _WAIT_SECONDS):
-                        await self._wake.wait()
-                self._parked = False
-            self._started = self._first = 0
-            if self._waiting:
-                self._expire()
-                self._dispatch()
+        rounds = _Rounds(self)
+        trio.lowlevel.add_instrument(rounds)
+        try:
+            going = False
+            while True:
+                if going:
+                    await trio.lowlevel.checkpoint()
+                else:
+                    await self._park()
+                going = False
+                if self._waiting:
+                    self._expire()
+                    going = self._dispatch()
+        finally:
+            trio.lowlevel.remove_instrument(rounds)
+
+    async def _park(self) -> None:
+        """Until there is somebody to let start, or the first of those who wait for seats has waited too long."""
+        self._parked, self._wake = True, trio.Event()
+        oldest = next(iter(self._waiting), None)
+        if oldest is None:
+            await self._wake.wait()
+        else:
+            with trio.move_on_at(oldest.arrived + _WAIT_SECONDS):
+                await self._wake.wait()
+        self._parked = False
+
+    def new_round(self) -> None:
+        self._started = self._first = 0
 
     def _stir(self) -> None:
         if self._parked:
             self._wake.set()
 
-    def _dispatch(self) -> None:
-        while self._started < TURN:
+    def _dispatch(self) -> bool:
+        """Whether anybody could start."""
+        for done in range(TURN):
             level = self._next()
             if level is None:
-                return
+                return done > 0
             ticket = level.take()
             level.turn = max(level.turn, self._clock)
             self._clock = level.turn
@@ -223,6 +245,7 @@ class FlowControl:
             self._start(ticket)
             assert ticket.task is not None
             trio.lowlevel.reschedule(ticket.task)
+        return True
 
     def _next(self) -> Level | None:
         """The level whose turn it is, of those with a request that has seats."""

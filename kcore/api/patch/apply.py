@@ -110,7 +110,7 @@ def _changes(old: Object, new: Object, schema: Schema, ignored: tuple[str, ...])
     before = {k: v for k, v in (old.get("metadata") or {}).items() if k not in _UNTRACKED}
     after = {k: v for k, v in (new.get("metadata") or {}).items() if k not in _UNTRACKED}
     if before != after:
-        more, less = fieldset.compare(before, after, _with_metadata(schema).properties["metadata"])
+        more, less = fieldset.compare(before, after, whole_schema(schema).properties["metadata"])
         if more:
             changed["f:metadata"] = more
         if less:
@@ -170,7 +170,7 @@ def apply(
     `update_managed_fields`.
     """
     _check(applied, schema, api_version)
-    tracked = _with_metadata(schema)
+    tracked = whole_schema(schema)
     ignored = _ignored(schema, subresource) if reset is None else reset
     base = live if live is not None else typed.empty(schema)
     known = managers.decode((live or {}).get("metadata", {}).get("managedFields")) or {}
@@ -212,7 +212,7 @@ def _check(applied: Object, schema: Schema, api_version: str) -> None:
     if isinstance(meta, dict) and meta.get("managedFields") is not None:
         raise BadRequest("metadata.managedFields must be nil")
     try:
-        structured.check_applied(applied, _with_metadata(schema))
+        structured.check_applied(applied, whole_schema(schema))
     except ApiError as e:
         group, _, version = given.rpartition("/")
         name = meta if isinstance(meta, dict) else {}
@@ -223,7 +223,7 @@ def _check(applied: Object, schema: Schema, api_version: str) -> None:
 _whole: WeakKeyDictionary[Schema, Schema] = WeakKeyDictionary()  # custom resources come and go
 
 
-def _with_metadata(schema: Schema) -> Schema:
+def whole_schema(schema: Schema) -> Schema:
     """The schema of whole objects: a CRD's own need not mention type and metadata."""
     own = schema.properties.get("metadata")
     if own is not None and own.name and "kind" in schema.properties:
@@ -307,7 +307,7 @@ def _from_last_applied(live: Object, schema: Schema) -> Set:
     if not isinstance(last, dict):
         return {}
     changed, removed = _changes(last, live, schema, ())
-    fields = fieldset.of_object(last, _with_metadata(schema))
+    fields = fieldset.of_object(last, whole_schema(schema))
     return fieldset.difference(fieldset.difference(fields, changed), removed)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kcore.cel.errors import EvaluationError
-from kcore.cel.values import bounded, format_double, type_name, within
+from kcore.cel.values import bounded, format_double, plain_double, type_name, within
 
 _CLAUSE = re.compile(r"%(?:\.(\d*))?(.?)", re.DOTALL)
 MAX_PRECISION = 1000
@@ -65,7 +65,7 @@ def text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return _whole(format_double(value))
+        return _whole(plain_double(value))
     if isinstance(value, bytes):
         return value.decode(errors="replace")
     if isinstance(value, list):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from kcore.api import fields, rules, typed
 from kcore.api.schema import Schema
@@ -13,6 +15,9 @@ from kcore.api.structural import paths
 from kcore.api.structural.objects import VALIDATIONS, has_rules
 from kcore.errors import Cause
 from kcore_kinds.validation.common import Object
+
+if TYPE_CHECKING:
+    from kcore_kinds.validation.definition_costs import Costs
 
 _SELECTABLE = ("boolean", "integer", "string")
 _MAX_SELECTABLE = 8
@@ -23,7 +28,11 @@ def schema(path: str, doc: Object) -> Iterator[Cause]:
     compiled = structural.compile(doc)
     yield from _defaults(path, compiled)
     if has_rules(compiled):
-        yield from _rules(path, compiled, resource=True, uncorrelated="")
+        from kcore_kinds.validation.definition_costs import Costs
+
+        costs = Costs()
+        yield from _rules(path, compiled, _Place(True, "", 1), costs)
+        yield from costs.total(path)
 
 
 # --- defaults ------------------------------------------------------------------------------------
@@ -65,45 +74,63 @@ def _pruned(value: Any, node: Schema) -> Any:
 # --- rules ---------------------------------------------------------------------------------------
 
 
-def _rules(path: str, node: Schema, *, resource: bool, uncorrelated: str) -> Iterator[Cause]:
-    """`uncorrelated` is the path of a list around this node whose items have no past to be compared with."""
+@attrs.frozen
+class _Place:
+    """Where a node stands."""
+
+    resource: bool  # it is a whole object
+    uncorrelated: str  # the path of a list around it whose items have no past to be compared with
+    times: int | None  # how many of it there can be in one object; None: nobody has said
+
+
+def _rules(path: str, node: Schema, place: _Place, costs: Costs) -> Iterator[Cause]:
     from kcore.api.structural import expressions
 
-    for i, rule in enumerate(expressions.compiled(node, resource=resource or node.embedded)):
-        yield from _rule(f"{path}.{VALIDATIONS}[{i}]", rule, node, resource=resource, uncorrelated=uncorrelated)
+    for i, rule in enumerate(expressions.compiled(node, resource=place.resource or node.embedded)):
+        yield from _rule(f"{path}.{VALIDATIONS}[{i}]", rule, node, place, costs)
+    inside = attrs.evolve(place, resource=False)
     for name, child in sorted(node.properties.items()):
         if has_rules(child):
-            yield from _rules(f"{path}.properties[{name}]", child, resource=False, uncorrelated=uncorrelated)
+            yield from _rules(f"{path}.properties[{name}]", child, inside, costs)
     if node.values is not None and has_rules(node.values):
-        yield from _rules(f"{path}.additionalProperties", node.values, resource=False, uncorrelated=uncorrelated)
+        many = attrs.evolve(inside, times=_times(place.times, node.rules.get("maxProperties")))
+        yield from _rules(f"{path}.additionalProperties", node.values, many, costs)
     if node.items is not None and has_rules(node.items):
-        lost = uncorrelated or (path if node.list_type != "map" else "")
-        yield from _rules(f"{path}.items", node.items, resource=False, uncorrelated=lost)
+        lost = place.uncorrelated or (path if node.list_type != "map" else "")
+        many = attrs.evolve(inside, uncorrelated=lost, times=_times(place.times, node.rules.get("maxItems")))
+        yield from _rules(f"{path}.items", node.items, many, costs)
 
 
-def _rule(path: str, rule: Any, node: Schema, *, resource: bool, uncorrelated: str) -> Iterator[Cause]:
+def _times(times: int | None, more: Any) -> int | None:
+    return None if times is None or more is None else times * int(more)
+
+
+def _rule(path: str, rule: Any, node: Schema, place: _Place, costs: Costs) -> Iterator[Cause]:
     from kcore.api.structural import expressions
     from kcore.cel import CompileError
     from kcore.cel.types import BOOL, STRING
 
     declared = rule.declared
-    surroundings = expressions.environment(node, resource=resource or node.embedded, optional=rule.optional)
+    surroundings = expressions.environment(node, resource=place.resource or node.embedded, optional=rule.optional)
     program = None
     try:
         program = surroundings.compile(declared["rule"], result=(BOOL,))
+        yield from costs.rule(f"{path}.rule", program, surroundings, place.times)
     except CompileError as error:
         why = f"compilation failed: {error}"
         if str(error).startswith("must evaluate to"):
             why = "cel expression must evaluate to a bool"
         yield fields.invalid(f"{path}.rule", declared, why)
     if declared.get("messageExpression"):
+        where = f"{path}.messageExpression"
         try:
-            surroundings.compile(declared["messageExpression"], result=(STRING,))
+            message = surroundings.compile(declared["messageExpression"], result=(STRING,))
+            yield from costs.message(where, message, surroundings, place.times)
         except CompileError as error:
             why = f"messageExpression compilation failed: {error}"
             if str(error).startswith("must evaluate to"):
                 why = "messageExpression must evaluate to a string"
-            yield fields.invalid(f"{path}.messageExpression", declared, why)
+            yield fields.invalid(where, declared, why)
     if declared.get("fieldPath"):
         try:
             paths.resolve(declared["fieldPath"], node)
@@ -116,8 +143,8 @@ def _rule(path: str, rule: Any, node: Schema, *, resource: bool, uncorrelated: s
     if declared.get("optionalOldSelf") is not None and not transitional:
         why = "may not be set if oldSelf is not used in rule"
         yield fields.invalid(f"{path}.optionalOldSelf", declared["optionalOldSelf"], why)
-    if transitional and uncorrelated:
-        why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {uncorrelated}"
+    if transitional and place.uncorrelated:
+        why = f"oldSelf cannot be used on the uncorrelatable portion of the schema within {place.uncorrelated}"
         yield fields.invalid(f"{path}.rule", declared["rule"], why)
 
 

@@ -69,7 +69,7 @@ def _same_conditions(obj: Object, old: Object | None) -> bool:
 
 def _conditions(path: str, given: list[Object] | None) -> Iterator[Cause]:
     if given:
-        from kcore_kinds.validation.policies import match_conditions
+        from kcore_kinds.validation.admission import match_conditions
 
         yield from match_conditions(path, given)
 
