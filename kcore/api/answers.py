@@ -19,6 +19,7 @@ from kcore.objects import Object
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # none of these may stand in a header
 _WARNING_CHARACTERS, _WARNING_CUT = 4096, 256
+_WARNINGS = 64  # Python's http.client reads no answer of more than a hundred headers
 
 
 def entry(served: Served, found: Entry, form: Form, *, status: int = 200, include: str = "") -> Response:
@@ -213,6 +214,7 @@ def warning_headers(texts: list[str]) -> HeaderList:
     Like upstream no more than 4,096 characters of them: beyond that each is cut to 256 and the last ones are left out,
     for clients refuse an answer with more of a header than they expect.
     """
+    texts = texts[:_WARNINGS]
     if sum(map(len, texts)) > _WARNING_CHARACTERS:
         fitting = _WARNING_CHARACTERS // _WARNING_CUT
         texts = [text[:_WARNING_CUT] for text in texts[:fitting]]
