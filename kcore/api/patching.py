@@ -63,12 +63,17 @@ def decode(served: Served, request: Request, type: str) -> Patch:
             f"Request entity too large: limit is {decoding.MAX_BODY}", code=413, reason="RequestEntityTooLarge"
         )
     if type in (JSON_PATCH, MERGE_PATCH):
-        return Patch(served, type, json.decode_patch(body))
+        value = json.decode_patch(body)
+        if type == MERGE_PATCH:
+            _an_object(value, "error decoding patch: ")
+        return Patch(served, type, value)
     if type == STRATEGIC_PATCH and served.kind.message:
         try:
-            return Patch(served, type, json.loads(body))
+            value = json.loads(body)
         except ValueError as error:
             raise malformed(str(error)) from None
+        _an_object(value, "")
+        return Patch(served, type, value)
     if type == APPLY:
         try:
             return Patch(served, type, decoding.decoded(request, type))
@@ -80,6 +85,16 @@ def decode(served: Served, request: Request, type: str) -> Patch:
             f"the body of the request was in an unknown format - accepted media types include: {accepted}"
         )
     raise errors.UnsupportedMediaType("415: Unsupported Media Type", details={})
+
+
+def _an_object(value: Any, before: str) -> None:
+    """Raises BadRequest for a patch that is anything else, as Go's decoder says it."""
+    if value is None:
+        raise malformed("Invalid JSON Patch")
+    if not isinstance(value, dict):
+        said = "array" if isinstance(value, list) else "bool" if isinstance(value, bool) else ""
+        said = said or ("string" if isinstance(value, str) else "number")
+        raise malformed(f"{before}json: cannot unmarshal {said} into Go value of type map[string]interface {{}}")
 
 
 async def patch(
@@ -223,6 +238,7 @@ def _applied(
         force=caller.force,
         subresource=subresource,
         reset=served.kind.strategy.managed_reset(subresource),
+        convert=served.in_version,
     )
     return decoding.settled(served, result)
 

@@ -9,6 +9,8 @@ from kcore.api import layout
 from kcore.api.cache import Cache, Entry
 from kcore.api.kinds import Kind, KindTable
 from kcore.api.peek import Peek
+from kcore.api.schema import Schema
+from kcore.api.validation import normalize
 from kcore.errors import BadRequest
 from kcore.objects import Object
 
@@ -92,6 +94,36 @@ class Served:
         out["kind"], out["apiVersion"] = self.kind.kind, self.kind.api_version
         return out
 
+    def in_version(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
+        """An object of any version of this kind in another one, and that version's schema of whole objects.
+
+        None: there is no such version. What only a webhook can convert stays as it is.
+        """
+        from kcore.api.patch.apply import whole_schema
+
+        source, target = self._version(obj["apiVersion"]), self._version(api_version)
+        if self.kind.conversion is not None:
+            if self.remote or target is None or target.conversion is None:
+                return obj, whole_schema(self.kind.schema)
+            return target.conversion.local(_copied(obj)), whole_schema(target.schema)
+        if source is None or target is None:
+            return None
+        if source is target:
+            return obj, whole_schema(target.schema)
+        out = _copied(obj)
+        normalize(out, source.schema)
+        out = source.to_storage(out) if source.to_storage is not None else out
+        out = target.from_storage(out) if target.from_storage is not None else out
+        out["kind"], out["apiVersion"] = target.kind, target.api_version
+        return out, whole_schema(target.schema)
+
+    def _version(self, api_version: str) -> Kind | None:
+        if api_version == self.kind.api_version or self.kinds is None:
+            return self.kind
+        group, _, version = api_version.rpartition("/")
+        found = self.kinds.by_kind(group, version, self.kind.kind)
+        return found if found is not None and layout.prefix(found) == self.prefix else None
+
     def tail(self, entry: Entry) -> bytes:
         """Everything of the JSON form from ``"metadata"`` on, with the closing brace."""
         if not self.converts or (self._conversion is not None and self.settled(entry)):
@@ -165,6 +197,10 @@ class Served:
             out["group"] = self.kind.group
         out["kind"] = self.kind.plural
         return out
+
+
+def _copied(obj: Object) -> Object:
+    return layout.decode_json(layout.encode_json(obj))  # type: ignore[no-any-return]
 
 
 class ServedTable:

@@ -516,6 +516,7 @@ def manage(old: Object | None, new: Object, served: Served, caller: Caller, subr
         time=clock.timestamp(),
         subresource=subresource,
         reset=served.kind.strategy.managed_reset(subresource),
+        convert=served.in_version,
     )
 
 

@@ -9,6 +9,7 @@ to nobody. https://kubernetes.io/docs/reference/using-api/server-side-apply/
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,6 +18,7 @@ from kcore.api.codec import json
 from kcore.api.patch import fieldset, managers, structured
 from kcore.api.patch.fieldset import Set
 from kcore.api.patch.managers import Entry, Manager, Managers
+from kcore.api.patch.versions import Changes, Convert, prune
 from kcore.api.schema import Schema
 from kcore.errors import ApiError, BadRequest, Conflict
 from kcore.objects import Object
@@ -41,11 +43,13 @@ def update_managed_fields(
     time: str,
     subresource: str = "",
     reset: tuple[str, ...] | None = None,
+    convert: Convert | None = None,
 ) -> None:
     """Set ``new.metadata.managedFields`` to what it is after `manager` turned `old` (None: nothing) into `new`.
 
     `reset` names the top-level members that this endpoint does not write; None takes the usual ones of built-in kinds:
-    status of the object itself, everything but metadata and status of /status. An object whose managers were
+    status of the object itself, everything but metadata and status of /status. `convert` reaches the versions that
+    other managers have written. An object whose managers were
     wiped, or that never had any, is not tracked again before its first apply.
     """
     meta = new["metadata"]
@@ -61,10 +65,9 @@ def update_managed_fields(
     me = managers.updater(manager or "unknown", api_version, subresource)
     mine = known.get(me)
     own = mine.fields if mine is not None else {}
-    if changed:
-        _subtract(known, changed)
+    compare = partial(_changes, ignored=ignored)
+    _subtract(known, Changes(old or {}, new, api_version, (changed, removed), compare, convert if old else None))
     if removed:
-        _subtract(known, removed)
         own = fieldset.difference(own, removed)
     own = fieldset.union(own, changed)
     if own:
@@ -137,12 +140,15 @@ def _meta_schema() -> Schema:
     )
 
 
-def _subtract(known: Managers, fields: Set) -> None:
-    """Take fields away from all managers; those left with nothing are gone."""
+def _subtract(known: Managers, changes: Changes) -> None:
+    """Take what changes away from all managers; those left with nothing, or of a version that is gone, are gone."""
     for who in list(known):
         entry = known[who]
-        left = fieldset.difference(entry.fields, fields)
-        if not left:
+        seen = changes.seen(entry.api_version)
+        left = entry.fields
+        for fields in seen or ():
+            left = fieldset.difference(left, fields) if fields else left
+        if not left or seen is None:
             del known[who]
         elif left is not entry.fields:
             known[who] = Entry(left, entry.api_version, entry.time)
@@ -162,11 +168,12 @@ def apply(
     force: bool,
     subresource: str = "",
     reset: tuple[str, ...] | None = None,
+    convert: Convert | None = None,
 ) -> Object:
     """The object after `manager` applied `applied` to `live` (None: it does not exist). Changes neither.
 
     Raises Conflict with a cause for each field that another manager holds and that would change, BadRequest for what
-    cannot be applied. The result is neither defaulted nor in canonical form yet. `reset`: see
+    cannot be applied. The result is neither defaulted nor in canonical form yet. `reset`, `convert`: see
     `update_managed_fields`.
     """
     _check(applied, schema, api_version)
@@ -183,16 +190,19 @@ def apply(
     fields = managers.strip(owned)
     merged = structured.merge(base, wanted, tracked)
     if mine is not None:
+        held = {api_version: owned}
         for who, entry in known.items():
-            owned = owned if who == me else fieldset.union(owned, entry.fields)
-        merged = structured.prune(merged, tracked, mine.fields, owned) or {}
+            if who != me:
+                held[entry.api_version] = fieldset.union(held.get(entry.api_version, {}), entry.fields)
+        alike = held.keys() | {mine.api_version} == {api_version}
+        merged = prune(merged, tracked, mine.fields, mine.api_version, held, None if alike else convert)
     changed, removed = _changes(base, merged, schema, ())
+    compare = partial(_changes, ignored=())
+    changes = Changes(base, merged, api_version, (changed, removed), compare, convert if live is not None else None)
     others = {who: entry for who, entry in known.items() if who != me}
-    _raise_conflicts(others, changed, live, schema, manager, force)
-    if changed:
-        _subtract(others, changed)
-    if removed:
-        _subtract(others, removed)
+    if not force and (changed or removed):
+        _raise_conflicts(others, changes, live, schema, manager)
+    _subtract(others, changes)
     if fields:
         stamp = time if changed or removed else mine.time if mine is not None else ""
         others[me] = Entry(fields, api_version, stamp)
@@ -254,15 +264,12 @@ def _claim(live: Object, schema: Schema, known: Managers, version: str, time: st
         known[managers.updater(_BEFORE, version, subresource)] = Entry(changed, version, time)
 
 
-def _raise_conflicts(
-    others: Managers, changed: Set, live: Object | None, schema: Schema, manager: str, force: bool
-) -> None:
-    """Raise Conflict if fields of others would change, unless forced or taken over from client-side apply."""
-    if force or not changed:
-        return
+def _raise_conflicts(others: Managers, changes: Changes, live: Object | None, schema: Schema, manager: str) -> None:
+    """Raise Conflict if fields of others would change, unless taken over from client-side apply."""
     found = {}
     for who, entry in others.items():
-        fields = fieldset.intersection(entry.fields, changed)
+        seen = changes.seen(entry.api_version)
+        fields = fieldset.intersection(entry.fields, seen[0]) if seen is not None else {}
         if fields:
             found[who] = fields
     if found and manager == _KUBECTL and live is not None:
