@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
@@ -23,6 +23,9 @@ from kcore.errors import ConfigError, KcoreError, ServiceUnavailable, UserError
 from kcore.metrics import Metrics
 from kcore.plugins import Plugins
 from kcore.registry import Choice, Cluster
+
+if TYPE_CHECKING:
+    from kcore.client.measured import Requests
 
 CLOSE_SECONDS = 2.0
 """How long all parts together may take to close before they are cancelled."""
@@ -339,6 +342,7 @@ class _Context:
     kernel: Kernel
     name: str
     metrics: Metrics
+    _requests: Requests | None = None
 
     @property
     def cluster(self) -> Cluster:
@@ -360,7 +364,13 @@ class _Context:
         return self.kernel.log.getChild(self.name)
 
     def client(self, user: Any = None) -> Any:
-        return self.kernel.client(self.name, user)
+        from kcore.client.measured import IN_PROCESS, MeasuredClient, Requests
+
+        if self._requests is None:
+            self._requests = Requests(self.metrics)
+        client = self.kernel.client(self.name, user)
+        host = IN_PROCESS if "api" in self.kernel.slots else client.http.url.partition("://")[2]
+        return MeasuredClient(client, self._requests, host)
 
     def part(self, slot: str) -> Any:
         found = self.kernel.slots.get(slot)

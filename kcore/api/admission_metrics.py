@@ -5,11 +5,11 @@ As in `kcore.api.observe` the numbers are plain Python until somebody scrapes.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from kcore.metrics import Metrics
+from kcore.metrics.plain import Counts, Durations
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -18,66 +18,6 @@ _STEP = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5)
 _WEBHOOK = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
 _POLICY = (0.0000005, 0.001, 0.01, 0.1, 1.0)
 _BOTTOM = 600  # codes above are counted as this one
-
-
-class Durations:
-    """A histogram for each combination of label values."""
-
-    def __init__(self, name: str, help: str, labels: tuple[str, ...], bounds: tuple[float, ...]) -> None:
-        self.name, self.help, self.labels, self.bounds = name, help, labels, bounds
-        self.series: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
-
-    def observe(self, seconds: float, *values: str) -> None:
-        found = self.series.get(values)
-        if found is None:
-            found = self.series[values] = ([0] * (len(self.bounds) + 1), [0.0])
-        found[0][bisect_left(self.bounds, seconds)] += 1
-        found[1][0] += seconds
-
-    def family(self) -> Metric:
-        from prometheus_client.core import HistogramMetricFamily
-
-        out = HistogramMetricFamily(self.name, self.help, labels=self.labels)
-        for values, (counts, total) in self.series.items():
-            sum_, buckets = 0, []
-            for bound, count in zip((*self.bounds, float("inf")), counts, strict=True):
-                sum_ += count
-                shown = "+Inf" if bound == float("inf") else f"{bound:g}"
-                buckets.append((shown, float(sum_)))
-            out.add_metric(values, buckets, total[0])
-        return out
-
-    def summary(self, name: str, help: str) -> Metric:
-        from prometheus_client.core import SummaryMetricFamily
-
-        out = SummaryMetricFamily(name, help, labels=self.labels)
-        for values, (counts, total) in self.series.items():
-            out.add_metric(values, count_value=sum(counts), sum_value=total[0])
-        return out
-
-
-class Counts:
-    """A counter for each combination of label values."""
-
-    def __init__(self, name: str, help: str, labels: tuple[str, ...], *, total: bool = True) -> None:
-        self.name, self.help, self.labels, self.total = name, help, labels, total
-        self.series: dict[tuple[str, ...], int] = {}
-
-    def add(self, *values: str) -> None:
-        self.series[values] = self.series.get(values, 0) + 1
-
-    def family(self) -> Metric:
-        from prometheus_client.core import CounterMetricFamily, Metric
-
-        if self.total:
-            out: Metric = CounterMetricFamily(self.name, self.help, labels=self.labels)
-            for values, count in self.series.items():
-                out.add_metric(values, count)  # type: ignore[attr-defined]
-            return out
-        out = Metric(self.name, self.help, "unknown")  # a counter whose name does not end in _total
-        for values, count in self.series.items():
-            out.add_sample(self.name, dict(zip(self.labels, values, strict=True)), count)
-        return out
 
 
 class AdmissionMetrics:

@@ -42,6 +42,9 @@ class ServiceAllocator(Hooks):
 
     async def reserve(self, obj: Object, old: Object | None, dry_run: bool) -> Reservation:
         """Fill in what the Service needs. Raises Invalid for an address or port that cannot be had."""
+        refused = self._family_problems(obj["spec"])
+        if refused:
+            raise errors.invalid("Service", obj["metadata"]["name"], refused)
         reservation = _Reserved(self)
         try:
             await self._addresses(obj, old, dry_run, reservation)
@@ -54,6 +57,21 @@ class ServiceAllocator(Hooks):
             kept = set(_addresses_of(obj))
             reservation.freed = [address for address in _addresses_of(old) if address not in kept]
         return reservation
+
+    def _family_problems(self, spec: Object) -> list[Cause]:
+        """A cluster has one family of addresses. A headless service without a selector may say what it likes."""
+        if spec.get("type") == "ExternalName" or (spec.get("clusterIP") == "None" and not spec.get("selector")):
+            return []
+        found = []
+        policy = spec.get("ipFamilyPolicy")
+        if policy == "RequireDualStack":
+            why = "this cluster is not configured for dual-stack services"
+            found.append(fields.invalid("spec.ipFamilyPolicy", policy, why))
+        if self._network.version == 4:
+            for i, family in enumerate(spec.get("ipFamilies") or ()):
+                if family != "IPv4":
+                    found.append(fields.invalid(f"spec.ipFamilies[{i}]", family, "not configured on this cluster"))
+        return found
 
     async def deleted(self, obj: Object) -> None:
         for address in _addresses_of(obj):

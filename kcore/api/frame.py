@@ -35,13 +35,15 @@ NO_CACHE = (b"cache-control", b"no-cache, private")
 class Frame:
     """What one request carries along. Made for every request, so it holds no more than it must."""
 
-    __slots__ = ("_flow", "_info", "_request", "_ticket", "headers", "id", "record")
+    __slots__ = ("_flow", "_info", "_request", "_ticket", "headers", "id", "record", "terminated")
 
     def __init__(self, request: Request, info: RequestInfo) -> None:
         self._request, self._info = request, info
         self.id = records.new_id(request)
         self.record: Record | None = None
         self._ticket: Ticket | None = None
+        self.terminated = False
+        """The server ends the request to protect itself: too many others, or it takes too long."""
         self.headers = [(b"audit-id", self.id.encode("latin-1", "replace")), NO_CACHE]
         """What the answer will carry, whatever it is."""
 
@@ -68,10 +70,14 @@ class Frame:
                 if watchers >= _WATCHERS_PER_SEAT:  # what is written is work for whoever watches
                     extra = min(watchers // _WATCHERS_PER_SEAT, _MOST_SEATS) * _EVENT_SECONDS
         self._flow = flow
-        self._ticket = ticket = flow.enter(user, info, width, extra, watchers)
-        self.headers += flow.headers(ticket)
-        if not ticket.started:
-            await flow.wait(ticket)
+        try:
+            self._ticket = ticket = flow.enter(user, info, width, extra, watchers)
+            self.headers += flow.headers(ticket)
+            if not ticket.started:
+                await flow.wait(ticket)
+        except errors.ApiError:
+            self.terminated = True
+            raise
 
     def unseat(self) -> None:
         """Give the seats back."""

@@ -85,28 +85,29 @@ def parse(request: Request, *, watch: bool = False) -> ListOptions:
 
 def check(options: ListOptions, *, watch: bool) -> None:
     causes = []
-    match, version = options.match, options.resource_version
-    if watch and options.send_initial is not None:
-        if match != "NotOlderThan":
+    match, where = options.match, "resourceVersionMatch"
+    initial = options.send_initial is not None
+    if watch:
+        choices = ["NotOlderThan"]
+        if initial and match != "NotOlderThan":
             why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
-            causes.append(fields.forbidden("resourceVersionMatch", why))
-    elif options.continue_token and (match or watch):
-        causes.append(
-            fields.forbidden("resourceVersionMatch", "resourceVersionMatch is forbidden when continue is provided")
-        )
-    elif match:
-        if watch:
+            causes.append(fields.forbidden(where, why))
+        if match and not initial:
             why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
-            causes.append(fields.forbidden("resourceVersionMatch", why))
-        elif not version:
+            causes.append(fields.forbidden(where, why))
+    else:
+        choices = ["Exact", "NotOlderThan", ""]
+        if match and not options.resource_version:
             why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-            causes.append(fields.forbidden("resourceVersionMatch", why))
-        elif match not in ("Exact", "NotOlderThan"):
-            causes.append(fields.not_supported("resourceVersionMatch", match, ["Exact", "NotOlderThan", ""]))
-        elif match == "Exact" and version == "0":
-            why = 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'
-            causes.append(fields.forbidden("resourceVersionMatch", why))
-    if not watch and options.send_initial is not None:
+            causes.append(fields.forbidden(where, why))
+    if options.continue_token and (match or watch):
+        why = "resourceVersionMatch is forbidden when continue is provided"
+        causes.append(fields.forbidden(where, why))
+    if match and match not in choices:
+        causes.append(fields.not_supported(where, match, choices))
+    if match == "Exact" and options.resource_version == "0" and not watch:
+        causes.append(fields.forbidden(where, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"'))
+    if not watch and initial:
         causes.append(fields.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list"))
     refuse("ListOptions", causes)
 

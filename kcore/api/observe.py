@@ -88,10 +88,11 @@ class Histogram:
 class _Series:
     """What is counted for one kind of request."""
 
-    __slots__ = ("codes", "duration", "running", "size")
+    __slots__ = ("codes", "duration", "running", "size", "terminated")
 
     def __init__(self) -> None:
         self.codes: dict[tuple[int, str], int] = {}
+        self.terminated: dict[int, int] = {}
         self.duration = Histogram(_DURATION)
         self.size = Histogram(_SIZES)
         self.running = 0  # long-running requests under way
@@ -106,8 +107,11 @@ class Observation:
         self._observed, self._info, self._series, self._dry_run = observed, info, series, dry_run
         self._began = time.perf_counter()
 
-    def end(self, code: int, response: AnyResponse | None = None) -> None:
+    def end(self, code: int, response: AnyResponse | None = None, terminated: bool = False) -> None:
+        """`terminated` says that the server has ended the request in self-defence."""
         observed, series = self._observed, self._series
+        if terminated:
+            series.terminated[code] = series.terminated.get(code, 0) + 1
         if self._info.verb in _READ:
             observed.reading -= 1
         else:
@@ -184,12 +188,21 @@ class Observed:
             "Response latency distribution without time spent in webhooks and queues.",
             labels=names,
         )
+        ended = CounterMetricFamily(
+            "apiserver_request_terminations",
+            "Number of requests which apiserver terminated in self-defense.",
+            labels=[*names, "code"],
+        )
         sizes = HistogramMetricFamily("apiserver_response_sizes", "Response size distribution in bytes.", labels=names)
         running = GaugeMetricFamily(
             "apiserver_longrunning_requests", "Gauge of all active long-running apiserver requests.", labels=names
         )
-        for labels, series in self._series.items():
+        for known in ("429", "504"):  # rates need to see where a counter began
+            ended.add_metric(["", "", "", "", "", "", "apiserver", known], 0)
+        for labels, series in tuple(self._series.items()):
             values = [*labels, "apiserver"]
+            for ending, times in series.terminated.items():
+                ended.add_metric([*values, str(ending)], times)
             for (code, dry_run), count in series.codes.items():
                 total.add_metric([*values, dry_run, str(code)], count)
             if labels[0] == "WATCH":
@@ -199,7 +212,7 @@ class Observed:
             sli.add_metric(values, _coarser(series.duration), series.duration.sum)
             if labels[0] in ("GET", "LIST"):
                 sizes.add_metric(values, series.size.buckets(), series.size.sum)
-        yield from (total, duration, sli, sizes, running)
+        yield from (total, duration, sli, ended, sizes, running)
 
     def _gauges(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily

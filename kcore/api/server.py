@@ -191,12 +191,12 @@ class ApiServer:
         except BaseException:
             frame.unseat()
             code = 504 if request.late else 0
-            observation.end(code)
+            observation.end(code, terminated=request.late)
             frame.lost(code)
             raise
         frame.unseat()
         response = await frame.finish(response, error, panicked=panicked)
-        observation.end(getattr(response, "status", 101), response)
+        observation.end(getattr(response, "status", 101), response, frame.terminated)
         return response
 
     async def _in_time(
@@ -205,6 +205,7 @@ class ApiServer:
         """Raises Timeout."""
         with trio.move_on_after(seconds):
             return await self._handle(request, info, user, frame)
+        frame.terminated = True
         raise timing.too_late()
 
     async def _handle(self, request: Request, info: RequestInfo, user: User | None, frame: Frame) -> AnyResponse:

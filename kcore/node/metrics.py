@@ -115,7 +115,8 @@ def _volumes(page: Page, agent: Agent) -> None:
         values = {"migrated": "false", "operation_name": "volume_mount", "status": "success", "volume_plugin": plugin}
         page.histogram("storage_operation_duration_seconds", values, histogram)
     page.family("storage_operation_errors_total", "counter", "Storage operation errors")
-    for plugin, count in m.mount_errors.items():
+    for plugin in {**m.mounts, **m.mount_errors}:
+        count = m.mount_errors.get(plugin, 0)
         values = {"operation_name": "volume_mount", "volume_plugin": plugin}
         page.sample("storage_operation_errors_total", labels(values), count)
     totals: dict[str, int] = {}

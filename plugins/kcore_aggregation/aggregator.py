@@ -25,7 +25,7 @@ from kcore.registry import Context
 from kcore_aggregation import AggregationConfig, registration, trust
 
 if TYPE_CHECKING:
-    from kcore_aggregation.availability import Found
+    from kcore_aggregation.availability import Found, Measured
     from kcore_aggregation.documents import Remote
     from kcore_aggregation.proxy import Backends
 
@@ -50,6 +50,7 @@ class Aggregator:
         self.remotes: dict[tuple[str, str], Remote] = {}
         self._built_in: dict[str, Object] = {}
         self._backends: Backends | None = None
+        self._measured: Measured | None = None
         self._watched: list[Informer] = []
 
     # --- following ---------------------------------------------------------------------------------------------------
@@ -130,16 +131,20 @@ class Aggregator:
     async def _check(self, key: str) -> float | None:
         service = self._services.get(key)
         if service is None:
+            self.measured.forget(key)
             return None
         from kcore_aggregation.availability import LOCAL, check, report
 
         spec = service["spec"]
         if not spec.get("service"):
+            self.measured.found(service, LOCAL)
             await report(self._client, service, LOCAL)
             return None
         found = await check(self.backends, self._server.table, spec, self._config.check_timeout_seconds)
         await self._learn(spec, found)
-        await report(self._client, self._services.get(key) or service, found)
+        service = self._services.get(key) or service
+        self.measured.found(service, found)
+        await report(self._client, service, found)
         return self._config.check_seconds
 
     async def _learn(self, spec: Object, found: Found) -> None:
@@ -164,6 +169,14 @@ class Aggregator:
         except (Unreachable, msgspec.DecodeError, KeyError, TypeError):
             return None
         return entry if status == 200 and isinstance(entry, dict) else None
+
+    @property
+    def measured(self) -> Measured:
+        if self._measured is None:
+            from kcore_aggregation.availability import Measured
+
+            self._measured = Measured(self._context.metrics)
+        return self._measured
 
     @property
     def backends(self) -> Backends:
@@ -274,4 +287,4 @@ async def open_aggregator(context: Context, config: AggregationConfig) -> AsyncI
 async def _run(context: Context, aggregator: Aggregator, informers: Informers) -> None:
     await informers.wait_synced()
     await aggregator.begin()
-    await run_workers(aggregator.queue, aggregator.step, 4, context.log)
+    await run_workers(aggregator.queue, aggregator.step, 4, context.log, context.metrics)

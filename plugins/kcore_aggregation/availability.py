@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -12,9 +13,14 @@ from kcore.api.auth import User
 from kcore.api.served import ServedTable
 from kcore.client import Client
 from kcore.http.messages import Request, Response, StreamResponse
+from kcore.metrics import Metrics
+from kcore.metrics.plain import Counts
 from kcore.objects import Object
 from kcore.objects.resources import APISERVICES
 from kcore_aggregation.proxy import Backends, Refusal, Unreachable, resolve
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
 
 CHECKER = User("system:kube-aggregator", ("system:masters",))
 DISCOVERY_MOST = 16 * 1024 * 1024  # bytes
@@ -87,6 +93,40 @@ def _resources(body: bytes) -> list[Object] | None:
         return None
     wanted = ("name", "kind", "verbs")
     return [r for r in found["resources"] if isinstance(r, dict) and all(r.get(k) for k in wanted)]
+
+
+class Measured:
+    """Which APIServices are unavailable, and how often one has become so; a collector of the API's registry."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.unavailable: dict[str, bool] = {}
+        self._fallen = Counts(
+            "aggregator_unavailable_apiservice",
+            "Counter of APIServices which are marked as unavailable broken down by APIService name and reason.",
+            ("name", "reason"),
+        )
+        metrics.collect_with(self)
+
+    def found(self, service: Object, found: Found) -> None:
+        """The outcome of a check, before the condition of `service` says so."""
+        name = service["metadata"]["name"]
+        conditions = (service.get("status") or {}).get("conditions") or ()
+        if not found.available and any(c.get("type") == "Available" and c["status"] == "True" for c in conditions):
+            self._fallen.add(name, found.reason)
+        self.unavailable[name] = not found.available
+
+    def forget(self, name: str) -> None:
+        self.unavailable.pop(name, None)
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        text = "Gauge of APIServices which are marked as unavailable broken down by APIService name."
+        gauge = GaugeMetricFamily("aggregator_unavailable_apiservice", text, labels=["name"])
+        for name, unavailable in tuple(self.unavailable.items()):
+            gauge.add_metric([name], float(unavailable))
+        yield gauge
+        yield self._fallen.family()
 
 
 async def report(client: Client, service: Object, found: Found) -> None:

@@ -13,6 +13,7 @@ import attrs
 import trio
 
 from kcore.api.auth import Attributes, Decision, User
+from kcore.client.measured import MeasuredClient, Requests
 from kcore.http import strangers
 from kcore.http.limits import Limits
 from kcore.http.listen import bound, listen
@@ -278,12 +279,13 @@ class PartContext:
 
     def __init__(self, outer: Context, api: ApiPart):
         self._outer, self._api = outer, api
+        self._requests = Requests(outer.metrics)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._outer, name)
 
     def client(self, user: User | None = None) -> Client:
-        return self._api.client(user)
+        return MeasuredClient(self._api.client(user), self._requests)
 
     def part(self, slot: str) -> Any:
         return self._api if slot == "api" else self._outer.part(slot)

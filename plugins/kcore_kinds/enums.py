@@ -37,19 +37,26 @@ ENUMS: dict[str, dict[str, Values]] = {
     _CORE + "ServiceSpec": {
         "externalTrafficPolicy": _TRAFFIC,
         "internalTrafficPolicy": _TRAFFIC,
+        "ipFamilyPolicy": ("PreferDualStack", "RequireDualStack", "SingleStack"),
         "sessionAffinity": ("ClientIP", "None"),
         "type": ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort"),
     },
     _CORE + "Taint": {"effect": _EFFECT},
     _CORE + "Toleration": {"effect": _EFFECT},
     _CORE + "TopologySpreadConstraint": {
+        "nodeAffinityPolicy": ("Honor", "Ignore"),
+        "nodeTaintsPolicy": ("Honor", "Ignore"),
         "whenUnsatisfiable": ("DoNotSchedule", "ScheduleAnyway"),
     },
     _CORE + "HTTPGetAction": {"scheme": ("HTTP", "HTTPS")},
     _CORE + "SeccompProfile": {"type": ("Localhost", "RuntimeDefault", "Unconfined")},
     _CORE + "PodSecurityContext": {
         "fsGroupChangePolicy": ("Always", "OnRootMismatch"),
+        "supplementalGroupsPolicy": ("Merge", "Strict"),
     },
+    _CORE + "SecurityContext": {"procMount": ("Default", "Unmasked")},
+    _CORE + "AppArmorProfile": {"type": ("Localhost", "RuntimeDefault", "Unconfined")},
+    _CORE + "NodeSelectorRequirement": {"operator": ("DoesNotExist", "Exists", "Gt", "In", "Lt", "NotIn")},
     _CORE + "VolumeMount": {"mountPropagation": ("Bidirectional", "HostToContainer", "None")},
     _CORE + "PersistentVolumeSpec": {
         "persistentVolumeReclaimPolicy": ("Delete", "Recycle", "Retain"),
@@ -63,7 +70,10 @@ ENUMS: dict[str, dict[str, Values]] = {
     _BATCH + "CronJobSpec": {"concurrencyPolicy": ("Allow", "Forbid", "Replace")},
     _BATCH + "JobSpec": {
         "completionMode": ("Indexed", "NonIndexed"),
+        "podReplacementPolicy": ("Failed", "TerminatingOrFailed"),
     },
+    _BATCH + "PodFailurePolicyRule": {"action": ("Count", "FailIndex", "FailJob", "Ignore")},
+    _BATCH + "PodFailurePolicyOnExitCodesRequirement": {"operator": ("In", "NotIn")},
     _NET + "HTTPIngressPath": {"pathType": ("Exact", "ImplementationSpecific", "Prefix")},
     "io.k8s.api.discovery.v1.EndpointSlice": {"addressType": ("FQDN", "IPv4", "IPv6")},
     "io.k8s.api.policy.v1.PodDisruptionBudgetSpec": {

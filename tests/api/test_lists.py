@@ -94,3 +94,30 @@ async def test_deleting_a_collection_deletes_what_is_selected_and_answers_with_i
     page = await api.call("DELETE", CM + "?labelSelector=odd%3D1", expect=200)
     assert names(page) == ["c1", "c3"]
     assert names(await api.call("GET", CM, expect=200)) == ["c0", "c2"]
+
+
+async def test_contradictions_between_resource_version_match_and_the_rest_are_all_told(api):
+    path = "/api/v1/namespaces/default/configmaps"
+
+    async def causes(query):
+        doc = await api.call("GET", f"{path}?{query}", expect=422)
+        return [f"{c['field']}: {c['message']}" for c in doc["details"]["causes"]]
+
+    unless = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"
+    assert await causes("resourceVersionMatch=Foo") == [
+        unless,
+        'resourceVersionMatch: Unsupported value: "Foo": supported values: "Exact", "NotOlderThan", ""',
+    ]
+    assert await causes("resourceVersionMatch=Exact&continue=abc") == [
+        unless,
+        "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided",
+    ]
+    assert await causes("watch=1&resourceVersionMatch=Exact&sendInitialEvents=true&resourceVersion=1") == [
+        "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        'resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"',
+    ]
+    assert await causes("watch=1&resourceVersionMatch=Exact&resourceVersion=1") == [
+        "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is "
+        "provided",
+        'resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"',
+    ]

@@ -262,3 +262,19 @@ async def test_the_count_set_through_scale_has_its_own_manager(api):
         ("ap", "Apply", "scale"),
         ("me", "Apply", ""),
     ]
+
+
+async def test_a_cluster_of_one_family_of_addresses_refuses_services_that_need_two(api):
+    def service(**spec):
+        return {"metadata": {"name": "two"}, "spec": {"ports": [{"port": 80}], "selector": {"a": "b"}, **spec}}
+
+    path = "/api/v1/namespaces/default/services"
+    doc = await api.call("POST", path, service(ipFamilyPolicy="RequireDualStack"), expect=422)
+    assert doc["message"] == (
+        'Service "two" is invalid: spec.ipFamilyPolicy: Invalid value: "RequireDualStack": this cluster is not '
+        "configured for dual-stack services"
+    )
+    doc = await api.call("POST", path, service(ipFamilies=["IPv6"]), expect=422)
+    assert doc["details"]["causes"][0]["field"] == "spec.ipFamilies[0]"
+    made = await api.call("POST", path, service(ipFamilyPolicy="PreferDualStack"), expect=201)
+    assert (made["spec"]["ipFamilies"], made["spec"]["ipFamilyPolicy"]) == (["IPv4"], "PreferDualStack")

@@ -25,6 +25,7 @@ from kcore import clock, errors
 from kcore.api.auth import ANONYMOUS, User
 from kcore.api.routes import Call
 from kcore.http.messages import Request
+from kcore.metrics import Metrics
 from kcore.objects import Object
 from kcore.objects.resources import PODS, SERVICEACCOUNTS
 from kcore.pki import Pki, x509
@@ -43,7 +44,7 @@ async def test_a_certificate_says_user_and_groups_until_it_expires(
 ) -> None:
     clock.use_virtual()
     pem, _ = Pki.open(tmp_path).client_certificate("jane:ä", ["g2", "g1"])
-    certificates = Certificates()
+    certificates = Certificates(Metrics("apiserver"))
     shown = request(certificate=x509.der(pem))
     assert await certificates.authenticate(shown) == User("jane:ä", ("g1", "g2"))
     assert await certificates.authenticate(request()) is None

@@ -21,8 +21,10 @@ from kcore.http.messages import HeaderList
 if TYPE_CHECKING:
     from prometheus_client import Metric
 
-TURN = 1  # requests that may start in one round of the event loop
-FIRST = 1  # and of those that would be next anyway, because their flow has been quiet
+SHARED_SECONDS = 0.0003  # of requests' work that may start in one round of the event loop; one request always may
+ALONE_SECONDS = 0.005  # and while nobody asks but one flow: rounds are not free, and what it waits for is itself
+FIRST = 1  # requests that may start beside, because they would be next anyway: their flow has been quiet
+_LONELY_SECONDS = 1.0  # so long after two flows have met
 _WAIT_SECONDS = 15.0  # a quarter of a request's time, as upstream
 _ALL = frozenset("*")
 _RESOURCES = ((_ALL, _ALL, _ALL, True, _ALL),)
@@ -47,13 +49,30 @@ class Refused(ApiError):
 
 
 class _Rounds(trio.abc.Instrument):
-    """Tells a turnstile of every round of the event loop: a counter that costs a request nothing."""
+    """Tells a turnstile of every round of the event loop, and it how many requests may start in the next one.
+
+    That follows from how long a round with requests has lately been for each request that started in it. Whatever
+    the loop does in it counts, so what a request leaves behind for later rounds does as well.
+    """
 
     def __init__(self, control: FlowControl) -> None:
         self._control = control
+        self._began = time.perf_counter()
+        self._cost = SHARED_SECONDS
 
     def after_io_wait(self, timeout: float) -> None:
-        self._control.new_round()
+        self._began = time.perf_counter()
+
+    def before_io_wait(self, timeout: float) -> None:
+        control = self._control
+        started = control.started + control.first
+        if not started:
+            return
+        now = time.perf_counter()
+        self._cost += ((now - self._began) / started - self._cost) / 8
+        control.started = control.first = 0
+        most = SHARED_SECONDS if now < control.met + _LONELY_SECONDS else ALONE_SECONDS
+        control.turn = max(int(most / self._cost), 1)
 
 
 class FlowControl:
@@ -67,7 +86,10 @@ class FlowControl:
         self._headers: dict[str, HeaderList] = {}
         self.matcher = Matcher(())
         self._limited: list[Level] = []
-        self._started = self._first = 0  # in this round of the loop
+        self.turn = 1  # requests that may start in one round of the loop
+        self.started = self.first = 0  # that did in this one
+        self.met = -_LONELY_SECONDS  # when a request last came of another flow than the one before it
+        self._last = ""  # the flow of that
         self._clock = 0.0  # virtual, of the turnstile
         self._waiting: dict[Ticket, None] = {}  # in the order of arrival
         self._wake = trio.Event()
@@ -127,14 +149,19 @@ class FlowControl:
         if level.spec.exempt:
             self._start(ticket)
             numbers.regular += 1
-        elif self._started >= TURN or level.waiting:
-            if self._first < FIRST and level.has_credit(ticket) and self._may_start(level, width):
-                self._first += 1
+            return ticket
+        if ticket.flow != self._last:
+            if self._last:
+                self.met = time.perf_counter()
+            self._last = ticket.flow
+        if self.started >= self.turn or level.waiting:
+            if self.first < FIRST and level.has_credit(ticket) and self._may_start(level, width):
+                self.first += 1
                 self._start(ticket)
                 numbers.waited.observe(0.0)
                 numbers.seats.observe(width)
         elif self._may_start(level, width):
-            self._started += 1
+            self.started += 1
             self._start(ticket)
             if width == 1:
                 numbers.regular += 1
@@ -219,16 +246,13 @@ class FlowControl:
                 await self._wake.wait()
         self._parked = False
 
-    def new_round(self) -> None:
-        self._started = self._first = 0
-
     def _stir(self) -> None:
         if self._parked:
             self._wake.set()
 
     def _dispatch(self) -> bool:
         """Whether anybody could start."""
-        for done in range(TURN):
+        for done in range(max(self.turn - self.started, 1)):
             level = self._next()
             if level is None:
                 return done > 0
@@ -241,7 +265,7 @@ class FlowControl:
             numbers.waiting -= 1
             numbers.waiting_seats -= ticket.width
             numbers.waited.observe(trio.current_time() - ticket.arrived)
-            self._started += 1
+            self.started += 1
             self._start(ticket)
             assert ticket.task is not None
             trio.lowlevel.reschedule(ticket.task)

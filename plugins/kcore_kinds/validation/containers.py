@@ -301,7 +301,9 @@ def security_context(path: str, given: Object | None) -> Iterator[Cause]:
         return
     for name in ("runAsUser", "runAsGroup"):
         yield from user_id(f"{path}.{name}", given.get(name))
+    yield from one_of(f"{path}.procMount", given.get("procMount"), ["Default", "Unmasked"])
     yield from seccomp(f"{path}.seccompProfile", given.get("seccompProfile"))
+    yield from app_armor(f"{path}.appArmorProfile", given.get("appArmorProfile"))
     if given.get("allowPrivilegeEscalation") is False:
         if given.get("privileged"):
             why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
@@ -362,6 +364,28 @@ def seccomp(path: str, given: Object | None) -> Iterator[Cause]:
         yield fields.required(f"{path}.type", "type is required when seccompProfile is set")
     elif type not in ("RuntimeDefault", "Unconfined"):
         yield fields.not_supported(f"{path}.type", type, ["Localhost", "RuntimeDefault", "Unconfined"])
+
+
+_MAX_PROFILE = 4095  # the longest name of a profile that AppArmor takes
+
+
+def app_armor(path: str, given: Object | None) -> Iterator[Cause]:
+    if given is None:
+        return
+    type, profile, where = given.get("type"), given.get("localhostProfile"), f"{path}.localhostProfile"
+    if type == "Localhost":
+        if profile and profile != profile.strip():
+            yield fields.invalid(where, profile, "must not be padded with whitespace")
+        elif not profile:
+            yield fields.required(where, "must be set when AppArmor type is Localhost")
+        if profile and len(profile.encode()) > _MAX_PROFILE:
+            yield fields.too_long(where, _MAX_PROFILE)
+    elif not type:
+        yield fields.required(f"{path}.type", "type is required when appArmorProfile is set")
+    elif type not in ("RuntimeDefault", "Unconfined"):
+        yield fields.not_supported(f"{path}.type", type, ["Localhost", "RuntimeDefault", "Unconfined"])
+    elif profile is not None:
+        yield fields.invalid(where, profile, "can only be set when AppArmor type is Localhost")
 
 
 def _lifecycle_and_probes(path: str, container: Object, *, init: bool) -> Iterator[Cause]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from kcore.api import fields
+from kcore.api import fields, names
 from kcore.errors import Cause
 from kcore_kinds.validation import common, pods
 from kcore_kinds.validation.common import IMMUTABLE, Object, not_negative, one_of
@@ -83,6 +83,10 @@ def job_spec(path: str, spec: Object) -> Iterator[Cause]:
         why = "requires indexed completion mode"
         yield fields.invalid(f"{path}.backoffLimitPerIndex", spec["backoffLimitPerIndex"], why)
     template = spec.get("template") or {}
+    if spec.get("podFailurePolicy") is not None:
+        yield from _failure_policy(f"{path}.podFailurePolicy", spec, template)
+    replacement = ["Failed"] if spec.get("podFailurePolicy") is not None else ["Failed", "TerminatingOrFailed"]
+    yield from one_of(f"{path}.podReplacementPolicy", spec.get("podReplacementPolicy"), replacement)
     yield from pods.template(f"{path}.template", template)
     policy = (template.get("spec") or {}).get("restartPolicy")
     if policy in ("", "Always", None):
@@ -92,6 +96,75 @@ def job_spec(path: str, spec: Object) -> Iterator[Cause]:
     elif spec.get("podFailurePolicy") is not None and policy != "Never":
         why = 'only "Never" is supported when podFailurePolicy is specified'
         yield fields.invalid(f"{path}.template.spec.restartPolicy", policy, why)
+
+
+_MAX_RULES = _MAX_CONDITIONS = 20
+_MAX_EXIT_CODES = 255
+_ACTIONS = ["Count", "FailIndex", "FailJob", "Ignore"]
+_STATUSES = ["False", "True", "Unknown"]
+_OPERATORS = ["In", "NotIn"]
+
+
+def _failure_policy(path: str, spec: Object, template: Object) -> Iterator[Cause]:
+    rules = spec["podFailurePolicy"].get("rules") or []
+    if len(rules) > _MAX_RULES:
+        yield fields.too_many(f"{path}.rules", len(rules), _MAX_RULES)
+    inner = template.get("spec") or {}
+    known = {c.get("name") for sort in ("containers", "initContainers") for c in inner.get(sort) or ()}
+    for i, rule in enumerate(rules):
+        at, action = f"{path}.rules[{i}]", rule.get("action") or ""
+        if action == "FailIndex" and spec.get("backoffLimitPerIndex") is None:
+            yield fields.invalid(f"{at}.action", action, "requires the backoffLimitPerIndex to be set")
+        else:
+            yield from _choice(f"{at}.action", action, _ACTIONS)
+        codes, conditions = rule.get("onExitCodes"), rule.get("onPodConditions") or []
+        if codes is not None:
+            yield from _exit_codes(f"{at}.onExitCodes", codes, known)
+        yield from _conditions(f"{at}.onPodConditions", conditions)
+        if codes is not None and conditions:
+            why = "specifying both OnExitCodes and OnPodConditions is not supported"
+            yield Cause("FieldValueInvalid", f"Invalid value: {why}", at)
+        elif codes is None and not conditions:
+            why = "specifying one of OnExitCodes and OnPodConditions is required"
+            yield Cause("FieldValueInvalid", f"Invalid value: {why}", at)
+
+
+def _choice(path: str, value: str, choices: list[str]) -> Iterator[Cause]:
+    """One of a few words; its absence names them."""
+    if not value:
+        yield fields.required(path, "valid values: [" + " ".join(f'"{c}"' for c in choices) + "]")
+    elif value not in choices:
+        yield fields.not_supported(path, value, choices)
+
+
+def _exit_codes(path: str, given: Object, known: set[str | None]) -> Iterator[Cause]:
+    operator, container, values = given.get("operator") or "", given.get("containerName"), given.get("values") or []
+    yield from _choice(f"{path}.operator", operator, _OPERATORS)
+    if container is not None and container not in known:
+        why = "must be one of the container or initContainer names in the pod template"
+        yield fields.invalid(f"{path}.containerName", container, why)
+    if not values:
+        yield fields.invalid(f"{path}.values", given.get("values"), "at least one value is required")
+    elif len(values) > _MAX_EXIT_CODES:
+        yield fields.too_many(f"{path}.values", len(values), _MAX_EXIT_CODES)
+    seen: set[int] = set()
+    for i, code in enumerate(values):
+        if operator == "In" and code == 0:
+            yield fields.invalid(f"{path}.values[{i}]", code, "must not be 0 for the In operator")
+        if code in seen:
+            yield fields.duplicate(f"{path}.values[{i}]", code)
+        seen.add(code)
+    if values != sorted(values):
+        yield fields.invalid(f"{path}.values", values, "must be ordered")
+
+
+def _conditions(path: str, given: list[Object]) -> Iterator[Cause]:
+    if len(given) > _MAX_CONDITIONS:
+        yield fields.too_many(path, len(given), _MAX_CONDITIONS)
+    for i, pattern in enumerate(given):
+        type = pattern.get("type") or ""
+        yield from common.problems(f"{path}[{i}].type", type, names.qualified_name(type))
+        yield from _choice(f"{path}[{i}].status", pattern.get("status") or "", _STATUSES)
 
 
 _MAX_CRON_NAME = 52  # its jobs add eleven characters to it, and must be DNS labels

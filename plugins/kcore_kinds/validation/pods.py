@@ -119,7 +119,10 @@ def _security(path: str, given: Object) -> Iterator[Cause]:
             yield fields.duplicate(at, name)
         seen.add(name)
     yield from one_of(f"{path}.fsGroupChangePolicy", given.get("fsGroupChangePolicy"), ["Always", "OnRootMismatch"])
+    policy = given.get("supplementalGroupsPolicy")
+    yield from one_of(f"{path}.supplementalGroupsPolicy", policy, ["Merge", "Strict"])
     yield from containers.seccomp(f"{path}.seccompProfile", given.get("seccompProfile"))
+    yield from containers.app_armor(f"{path}.appArmorProfile", given.get("appArmorProfile"))
 
 
 def affinity(path: str, given: Object) -> Iterator[Cause]:
@@ -171,6 +174,23 @@ def _node_term(path: str, term: Object) -> Iterator[Cause]:
         else:
             yield fields.invalid(f"{at}.operator", operator or "", "not a valid selector operator")
         yield from problems(f"{at}.key", e.get("key", ""), names.qualified_name(e.get("key", "")))
+    for i, e in enumerate(term.get("matchFields") or ()):
+        yield from _node_field(f"{path}.matchFields[{i}]", e)
+
+
+def _node_field(at: str, e: Object) -> Iterator[Cause]:
+    """Nodes are picked by one field only, their name, and by one value of it."""
+    operator, values, key = e.get("operator"), e.get("values") or [], e.get("key", "")
+    if operator not in ("In", "NotIn"):
+        yield fields.invalid(f"{at}.operator", operator or "", "not a valid selector operator")
+    elif len(values) != 1:
+        why = "must be only one value when `operator` is 'In' or 'NotIn' for node field selector"
+        yield fields.required(f"{at}.values", why)
+    if key != "metadata.name":
+        yield fields.invalid(f"{at}.key", key, "not a valid field selector key")
+        return
+    for i, value in enumerate(values):
+        yield from problems(f"{at}.values[{i}]", value, names.dns_subdomain(value))
 
 
 def _pod_term(path: str, term: Object) -> Iterator[Cause]:
@@ -215,6 +235,11 @@ def _spreading(at: str, given: list[Object]) -> Iterator[Cause]:
         domains = constraint.get("minDomains")
         if domains is not None and domains <= 0:
             yield fields.invalid(f"{path}.minDomains", domains, "must be greater than zero")
+        if domains is not None and action != "DoNotSchedule":
+            why = f"can only use minDomains if whenUnsatisfiable=DoNotSchedule, not {action or ''}"
+            yield fields.invalid(f"{path}.minDomains", domains, why)
+        for name in ("nodeAffinityPolicy", "nodeTaintsPolicy"):
+            yield from one_of(f"{path}.{name}", constraint.get(name), ["Honor", "Ignore"])
         yield from common.label_selector(f"{path}.labelSelector", constraint.get("labelSelector"))
 
 

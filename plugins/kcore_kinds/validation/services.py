@@ -10,6 +10,7 @@ from kcore_kinds.validation import common
 from kcore_kinds.validation.common import IMMUTABLE, Object, one_of, problems
 
 TYPES = ["ClusterIP", "ExternalName", "LoadBalancer", "NodePort"]
+POLICIES = ["PreferDualStack", "RequireDualStack", "SingleStack"]
 PROTOCOLS = ["SCTP", "TCP", "UDP"]
 _MAX_AFFINITY = 86400
 
@@ -23,10 +24,20 @@ def service(obj: Object, old: Object | None) -> Iterator[Cause]:
     yield from _ports(spec, type)
     yield from common.labels("spec.selector", spec.get("selector"))
     yield from _affinity(spec)
+    yield from _families(spec)
     yield from _addresses(spec, type)
     yield from _traffic(spec, type)
     if old is not None:
         yield from _update(spec, old["spec"])
+
+
+def _families(spec: Object) -> Iterator[Cause]:
+    families = spec.get("ipFamilies") or []
+    for i, family in enumerate(families):
+        yield from one_of(f"spec.ipFamilies[{i}]", family, ["IPv4", "IPv6"])
+        if family in families[:i]:
+            yield fields.duplicate(f"spec.ipFamilies[{i}]", family)
+    yield from one_of("spec.ipFamilyPolicy", spec.get("ipFamilyPolicy"), POLICIES)
 
 
 def _type(spec: Object, type: str) -> Iterator[Cause]:
