@@ -25,6 +25,8 @@ from kcore.objects import Object
 from kcore.objects.selectors import Selector
 
 RING = 4096  # events kept for watches that start in the past
+RING_BYTES = 16 << 20  # ... and the most that their objects may take; what is older is in the store's history
+_LARGE = 64 << 10  # bytes: of a larger object nothing is kept in other forms once it has been superseded
 _RECENT = 256  # of these, the ones that most watches may still want in decoded form
 BUFFER = 4096  # events a watcher may be behind; one burst of a big Deployment must fit
 
@@ -68,6 +70,11 @@ class Entry:
     def tail(self) -> bytes:
         """The served bytes from the metadata on, see `kcore.api.layout`."""
         return self._tail or layout.tail(self.value, self.revision)
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, or a little less."""
+        return len(self.value) or len(self._tail)
 
     @property
     def version(self) -> str:
@@ -201,7 +208,8 @@ class Cache:
         self.entries: dict[str, Entry] = {}  # by the key's rest: "namespace/name" or "name"
         self.order: list[str] = []  # sorted keys of `entries`
         self.namespaces: dict[str, list[str]] = {}  # sorted keys of `entries` in one namespace
-        self.ring: deque[Change] = deque(maxlen=RING)
+        self.ring: deque[Change] = deque()
+        self._ring_bytes = 0
         self.rolled = False  # the ring has dropped changes, the last of them that of revision `since`
         self.since = 0  # the ring is complete from the change after this revision on
         self.changed = 0  # revision of the newest change
@@ -243,13 +251,23 @@ class Cache:
         else:
             return
         self.changed = revision
-        if len(self.ring) == RING:
-            self.since = self.ring[0].revision
-            self.rolled = True
-        self.ring.append(change)
+        self._remember(change)
+        if old is not None and old.size > _LARGE:
+            old.forms.clear()
         if len(self.ring) > _RECENT and (superseded := self.ring[-_RECENT].old) is not None:
             superseded.forms.clear()  # a decoded object takes five times the memory of its bytes
         self._deliver(change)
+
+    def _remember(self, change: Change) -> None:
+        """Put a change into the ring; the oldest leave it if they are too many, or too much."""
+        ring = self.ring
+        ring.append(change)
+        self._ring_bytes += change.entry.size
+        while len(ring) > RING or (self._ring_bytes > RING_BYTES and len(ring) > 1):
+            dropped = ring.popleft()
+            self._ring_bytes -= dropped.entry.size
+            self.since = dropped.revision
+            self.rolled = True
 
     def _special(self, path: str, value: bytes) -> bool:
         """Remember how a value lies in the store; whether it cannot be read (see `kcore.api.atrest`)."""
@@ -286,6 +304,7 @@ class Cache:
         self.order.clear()
         self.namespaces.clear()
         self.ring.clear()
+        self._ring_bytes = 0
         self._by_label = None
         self._by_field.clear()
         self.since = self.changed = revision
