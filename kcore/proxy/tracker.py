@@ -22,6 +22,9 @@ from kcore.proxy import Backend, Endpoint, Route
 
 SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
+TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
+PROGRAMMING_BUCKETS = (0.25, 0.5, *map(float, range(1, 60)), *map(float, range(60, 120, 5)), 120.0, 150.0, 180.0)
+PROGRAMMING_BUCKETS = (*PROGRAMMING_BUCKETS, 210.0, 240.0, 270.0, 300.0)  # upstream's
 SYNC_BUCKETS = tuple(0.001 * 2**i for i in range(15))  # upstream's: 1 ms, doubled
 
 
@@ -41,6 +44,13 @@ class Tracker:
         self._seconds = metrics.histogram(
             "kubeproxy_sync_proxy_rules_duration_seconds", "How long a turn took.", buckets=SYNC_BUCKETS
         )
+        self._programming = metrics.histogram(
+            "kubeproxy_network_programming_duration_seconds",
+            "Seconds from a change of a service or pod until it is heeded.",
+            buckets=PROGRAMMING_BUCKETS,
+        )
+        self._began = clock.now()
+        self._triggers: list[float] = []  # when the changes came about that the next turn heeds
         self._last = metrics.gauge(
             "kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When the rules were last brought in step."
         )
@@ -73,7 +83,7 @@ class Tracker:
 
     async def run(self) -> None:
         self._services.on_change(lambda old, new: self._mark(meta.key(new or old or {})))
-        self._slices.on_change(lambda old, new: self._mark(*{_service_of(s) for s in (old, new) if s}))
+        self._slices.on_change(self._slice_changed)
         await self._services.synced.wait()
         await self._slices.synced.wait()
         while True:
@@ -83,12 +93,30 @@ class Tracker:
             self._wake = trio.Event()
             self._idle = trio.Event()
             dirty, self._dirty = self._dirty, set()
+            triggers, self._triggers = self._triggers, []
             began = trio.current_time()
             changed = self._changes(dirty)
             if changed:
                 await self._backend.apply(changed)
             self._seconds.observe(trio.current_time() - began)
-            self._last.set(clock.now())
+            now = clock.now()
+            self._last.set(now)
+            for triggered in triggers:
+                self._programming.observe(max(0.0, now - triggered))
+
+    def _slice_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is not None and (old is None or any(old.get(k) != new.get(k) for k in ("endpoints", "ports"))):
+            self._triggered((new["metadata"].get("annotations") or {}).get(TRIGGERED))
+        self._mark(*{_service_of(s) for s in (old, new) if s})
+
+    def _triggered(self, when: str | None) -> None:
+        """What came about before this tracker began says nothing of how quick it is."""
+        try:
+            at = clock.parse(when) if when else 0.0
+        except ValueError:
+            return  # an annotation is anybody's to write
+        if at > self._began:
+            self._triggers.append(at)
 
     def _mark(self, *services: str) -> None:
         self._dirty.update(services)

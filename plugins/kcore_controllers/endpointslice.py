@@ -25,6 +25,7 @@ class EndpointSliceController(Reconciler):
         super().__init__(context)
         self._layouts: dict[str, Layout] = {}
         self._changed: dict[str, set[str]] = {}  # service key -> pods to look at
+        self._triggered: dict[str, str] = {}  # service key -> when the first change came about that is not written yet
         self.nodes = self.watch(NODES)
         self.slices = self.watch(ENDPOINTSLICES)
         self.slices.add_index("service", _service_of)
@@ -37,16 +38,27 @@ class EndpointSliceController(Reconciler):
     def _service_changed(self, old: Object | None, new: Object | None) -> None:
         key = meta.key(new or old or {})
         self._members.set_service(key, new)
+        if old is None and new is not None:
+            self._trigger(key, new["metadata"].get("creationTimestamp"))
         self._forget(key)
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         if not members.concerns_endpoints(old, new):
             return
         pod = meta.key(new or old or {})
+        turned = (meta.condition(new, "Ready") or {}).get("lastTransitionTime") if new else None
+        if old and turned == (meta.condition(old, "Ready") or {}).get("lastTransitionTime"):
+            turned = None
         for service in self._members.set_pod(pod, new):
             self._changed.setdefault(service, set()).add(pod)
+            self._trigger(service, turned)
             count = self._members.count(service)
             self.queue.add_after(service, count * SPACING if count > 100 else 0)
+
+    def _trigger(self, service: str, when: str | None) -> None:
+        """Something of the service has changed at that time (RFC 3339); of several the first counts."""
+        if when and when < self._triggered.get(service, "~"):
+            self._triggered[service] = when
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
         for service in _service_of(new or old or {}):
@@ -62,6 +74,7 @@ class EndpointSliceController(Reconciler):
     async def reconcile(self, key: str) -> float | None:
         service = self.services.get(key)
         changed = self._changed.pop(key, set())
+        triggered = self._triggered.pop(key, "")
         if service is None or meta.deleting(service):
             self._layouts.pop(key, None)  # the garbage collector removes the slices with their service
             return None
@@ -71,11 +84,13 @@ class EndpointSliceController(Reconciler):
         if layout is None:
             layout = self._layouts[key] = Layout(service, self.slices.indexed("service", key), MANAGER)
             changed = self._members.pods_of(key) | layout.pods()
+        layout.triggered = triggered
         try:
             for pod_key in changed:
                 layout.place(pod_key, self._endpoints(service, self.pods.get(pod_key), pod_key))
             await self._write(layout, key)
         except BaseException:
+            self._trigger(key, triggered)
             self._layouts.pop(key, None)  # what was written is not known: from the slices themselves next time
             raise
         return None

@@ -14,6 +14,7 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 HEADLESS = "service.kubernetes.io/headless"
 REMEMBERED = 1000  # own writes, of which all but the latest have been seen
+TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 CAPACITY = 100  # endpoints in a slice (--max-endpoints-per-slice)
 
 
@@ -47,6 +48,8 @@ class Layout:
 
     def __init__(self, service: Object, present: list[Object], manager: str):
         self.service = service
+        self.triggered = ""
+        """When what is written next came about, for whoever measures how long it takes to be heeded; "": not known."""
         self._manager = manager
         self._slices: list[_Slice] = []
         self._where: dict[tuple[str, str], _Slice] = {}  # (pod key, address family) -> slice
@@ -164,8 +167,13 @@ class Layout:
         metadata = self._metadata(s.present)
         if s.present is not None:
             own = {**s.present["metadata"], **metadata}
+            notes = {k: v for k, v in (own.pop("annotations", None) or {}).items() if k != TRIGGERED}
+            if self.triggered:
+                notes[TRIGGERED] = self.triggered
+            if notes:
+                own["annotations"] = notes
             return {**s.present, "metadata": own, "endpoints": endpoints, "ports": s.group.port_list()}
-        obj = {
+        obj: Object = {
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
             "metadata": {
@@ -177,6 +185,8 @@ class Layout:
             "endpoints": endpoints,
             "ports": s.group.port_list(),
         }
+        if self.triggered:
+            obj["metadata"]["annotations"] = {TRIGGERED: self.triggered}
         self._creating.append((obj, s))
         return obj
 
