@@ -14,6 +14,7 @@ import attrs
 
 from kcore.api.schema import Schema
 from kcore.cel import types as t
+from kcore.cel.parser import RESERVED
 from kcore.cel.types import Field, Type
 
 # what one evaluation of one expression may cost at run time
@@ -151,28 +152,8 @@ def _with_metadata(schema: Schema) -> Schema:
     return attrs.evolve(schema, type="object", properties={**schema.properties, **common})
 
 
-_RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-    ]
-)
+# Upstream escapes the words that were reserved when it began to, and the literals.
+_RESERVED = (RESERVED - {"var", "void", "while"}) | {"true", "false", "null", "in"}
 _SYMBOLS = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _SYMBOL = re.compile("__|[./-]")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
