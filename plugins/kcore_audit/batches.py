@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -51,6 +51,16 @@ class Batches:
         if len(self._queue) == self._most:
             self._full.set()
         return self._written.wait() if self._blocking else None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Batches are written as long as the block."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.run)
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
 
     async def run(self) -> None:
         try:

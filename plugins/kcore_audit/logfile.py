@@ -164,10 +164,6 @@ async def open_log(context: Context, config: LogConfig) -> AsyncIterator[Batches
         complain=context.log.error,
     )
     context.metrics.collect_with(sink)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sink.run)
-        try:
-            yield sink
-        finally:
-            nursery.cancel_scope.cancel()
+    async with sink.running():
+        yield sink
     target.close()

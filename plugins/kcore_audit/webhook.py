@@ -86,12 +86,8 @@ async def open_webhook(context: Context, config: WebhookConfig) -> AsyncIterator
         complain=context.log.error,
     )
     context.metrics.collect_with(sink)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(sink.run)
-        try:
-            yield sink
-        finally:
-            nursery.cancel_scope.cancel()
+    async with sink.running():
+        yield sink
     with trio.CancelScope(shield=True):
         await client.aclose()
 
