@@ -32,6 +32,8 @@ class Caller:
     warnings: list[str] = attrs.Factory(list)
     options: dict[str, Any] = attrs.Factory(dict)  # the *Options object, as admission sees it
     annotations: dict[str, str] = attrs.Factory(dict)  # what admission wants in the audit log
+    duplicates: list[str] = attrs.Factory(list)  # fields that the body gives twice, until they are told of
+    text: bytes = b""  # a body of JSON: what is told of it follows its order
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:

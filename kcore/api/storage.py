@@ -23,7 +23,7 @@ from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.atrest import sealed
 from kcore.api.cache import Entry
-from kcore.api.checks import metadata_causes, refuse, update_causes
+from kcore.api.checks import metadata_causes, refuse, update_causes, wrong_uid
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
 from kcore.api.patch import apply
@@ -204,7 +204,7 @@ class Storage:
         except CompareFailed:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
-            raise await self._exists(served, namespace, name) from None
+            raise await self._exists(served, namespace, obj["metadata"]) from None
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
@@ -234,8 +234,9 @@ class Storage:
             await served.ready([written.entry])
         return written
 
-    async def _exists(self, served: Served, namespace: str, name: str) -> errors.AlreadyExists:
-        error = errors.already_exists(served.kind.plural, name, served.kind.group)
+    async def _exists(self, served: Served, namespace: str, meta: Object) -> errors.AlreadyExists:
+        name, refuse = meta["name"], errors.name_taken if meta.get("generateName") else errors.already_exists
+        error = refuse(served.kind.plural, name, served.kind.group)
         found = await self.find(served, namespace, name)
         if found is not None and b'"deletionTimestamp":' in found.tail:
             error = errors.AlreadyExists(f"object is being deleted: {error.message}", details=error.details)
@@ -330,14 +331,7 @@ class Storage:
             )
             raise errors.invalid(kind.plural, entry.name, [cause], kind.group)  # upstream has the resource here
         if meta.get("uid") and meta["uid"] != was["uid"]:
-            where = f"/registry/{kind.plural}/{entry.path}"
-            raise errors.conflict(
-                kind.plural,
-                entry.name,
-                f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: "
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
-                kind.group,
-            )
+            raise wrong_uid(served, entry.namespace, entry.name, meta["uid"], was["uid"])
         for field in _KEPT:
             if field in was:
                 meta[field] = was[field]

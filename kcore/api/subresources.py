@@ -145,7 +145,7 @@ class Subresources:
         """A create's object: of the virtual kind itself, or of the kind that the subresource takes."""
         kind = served.kind
         if not info.subresource:
-            obj = decoding.typed(served, decoding.body(request, kind.kind, caller), caller)
+            obj = decoding.typed(served, decoding.body(request, kind.kind, caller, typed=True), caller)
             kind.strategy.default(obj)
             return obj
         declared = kind.subresources[info.subresource]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from kcore import clock
@@ -143,3 +144,53 @@ async def test_a_table_watch_defines_its_columns_once(api):
     second = await stream.next()
     assert second["object"]["columnDefinitions"] is None
     assert second["object"]["rows"][0]["cells"][:2] == ["b", 0]
+
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+INITIAL = "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+
+
+@pytest.mark.parametrize("resource", ["configmaps", "pods", "services"])
+async def test_the_end_of_the_initial_events_is_marked_in_a_table_too(api, resource):
+    stream = await api.watch(f"/api/v1/namespaces/kube-system/{resource}{INITIAL}", accept=TABLE)
+    event = await stream.next()
+    assert (event["type"], event["object"]["kind"]) == ("BOOKMARK", "Table")
+    assert event["object"]["columnDefinitions"]  # it is the first event
+    assert event["object"]["metadata"]["resourceVersion"]
+    (row,) = event["object"]["rows"]
+    assert row["cells"][0] == ""
+    assert row["object"]["kind"] == "PartialObjectMetadata"
+    assert row["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    await stream.close()
+
+
+async def test_a_bookmark_in_a_table_has_the_object_that_was_asked_for(api):
+    shown = {}
+    for include in ("None", "Metadata", "Object"):
+        stream = await api.watch(f"{CM}{INITIAL}&includeObject={include}", accept=TABLE)
+        while (event := await stream.next())["type"] != "BOOKMARK":
+            pass
+        found = event["object"]["rows"][0]["object"]
+        shown[include] = found and found["kind"]
+        await stream.close()
+    assert shown == {"None": None, "Metadata": "PartialObjectMetadata", "Object": "ConfigMap"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", "ConfigMap"),
+        (
+            "application/json;stream=other,application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+            "PartialObjectMetadata",
+        ),
+        (f"*/*,{TABLE}", "Table"),
+        (f"{TABLE};q=0.5,application/json", "ConfigMap"),
+        ("application/json;as=Table;v=v7;g=meta.k8s.io,application/json", "ConfigMap"),
+    ],
+)
+async def test_a_watch_has_the_best_form_that_there_is(api, accept, kind):
+    await api.call("POST", CM, {"metadata": {"name": "a"}}, expect=201)
+    stream = await api.watch(CM + "?watch=1", accept=accept)
+    assert (await stream.next())["object"]["kind"] == kind
+    await stream.close()
