@@ -248,28 +248,23 @@ class Connection:
             parts += body if isinstance(body, list) else (body,)
             await send(b"".join(parts))
         else:
-            await self._write_big(b"".join(parts), body)
+            await self._write_big(b"".join(parts), body, size)
 
-    async def _write_big(self, head: bytes, body: bytes | Body) -> None:
+    async def _write_big(self, head: bytes, body: bytes | Body, size: int) -> None:
         """In pieces, each with a time-out of its own: a slow reader of a big answer may take long, but must read."""
-        batch: Body = [head]
-        size = len(head)
-        for piece in body if isinstance(body, list) else [body]:
-            if size + len(piece) < _PIECE:
-                batch.append(piece)
-                size += len(piece)
-                continue
-            view = memoryview(piece)
+        if isinstance(body, bytes):
+            await self._stream.send_all(head)
+            return await self._write_piece(body)
+        step = max(len(body) * _PIECE // size, 1)  # so many are about a piece: measuring each of them costs more
+        for at in range(0, len(body), step):
+            await self._write_piece(head + b"".join(body[at : at + step]))
+            head = b""
+
+    async def _write_piece(self, piece: bytes) -> None:
+        with memoryview(piece) as view:
             for at in range(0, len(view), _PIECE):
-                part = view[at : at + _PIECE]
-                batch.append(part)
-                size += len(part)
-                if size >= _PIECE:
-                    self.due = trio.current_time() + self._limits.write_seconds
-                    await self._stream.send_all(b"".join(batch))
-                    batch, size = [], 0
-        if batch:
-            await self._stream.send_all(b"".join(batch))
+                self.due = trio.current_time() + self._limits.write_seconds
+                await self._stream.send_all(view[at : at + _PIECE])
 
     # --- streams ---
 
