@@ -115,7 +115,7 @@ class Pods:
         entry = await storage.get(served, info.namespace, info.name)
         pod = served.object(entry)
         uid = pod["metadata"]["uid"]
-        if wanted.uid and wanted.uid != uid:
+        if wanted.uid is not None and wanted.uid != uid:
             raise errors.conflict(
                 "Pod",
                 info.name,
@@ -126,7 +126,7 @@ class Pods:
             await self._ask_budget(info.namespace, pod, wanted.dry_run)
             if not wanted.dry_run:
                 await storage.modify(served, info.namespace, info.name, _mark_disrupted)
-                wanted.resource_version = ""
+                wanted.resource_version = None
         wanted.uid = uid
         await deletion.delete(storage, served, info.namespace, info.name, wanted, caller, admitted=True)
         return self._created(request, caller)

@@ -198,3 +198,18 @@ async def test_generated_names_are_tried_eight_times(api, monkeypatch):
     luck.left = 9
     refused = await api.call("POST", CM, body, expect=409)
     assert "not able to generate a unique name" in refused["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"preconditions": {"uid": ""}}, 409),
+        ({"preconditions": {"resourceVersion": ""}}, 409),
+        ({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}, 400),
+    ],
+)
+async def test_a_deletion_that_is_not_meant_for_the_object_leaves_it(api, body, code):
+    await api.call("POST", CM, config_map(), expect=201)
+    await api.call("DELETE", CM + "/x", body, expect=code)
+    await api.call("GET", CM + "/x", expect=200)
+    await api.call("DELETE", CM + "/x", {"kind": "DeleteOptions", "apiVersion": "apps/v1"}, expect=200)

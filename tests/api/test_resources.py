@@ -32,6 +32,16 @@ async def test_a_running_pods_deletion_waits_for_its_grace_and_can_only_be_haste
     await api.call("GET", PODS_PATH + "/p", expect=404)
 
 
+async def test_a_pods_second_deletion_does_not_change_what_happens_to_its_dependents(api):
+    await api.call("POST", PODS_PATH, pod(node="n1"), expect=201)
+    held = {"metadata": {"finalizers": ["example.com/a"]}}
+    await api.call("PATCH", PODS_PATH + "/p", held, content_type="application/merge-patch+json", expect=200)
+    for grace in (5, 0):
+        marked = await api.call("DELETE", f"{PODS_PATH}/p?gracePeriodSeconds={grace}", expect=200)
+        again = await api.call("DELETE", PODS_PATH + "/p?propagationPolicy=Foreground", expect=200)
+        assert again["metadata"] == marked["metadata"]
+
+
 async def test_a_pod_that_no_node_runs_is_deleted_at_once(api):
     await api.call("POST", PODS_PATH, pod(), expect=201)
     gone = await api.call("DELETE", PODS_PATH + "/p", expect=200)
