@@ -159,14 +159,16 @@ def result(served: Served, new: Object, caller: Caller, shown: Callable[[], str]
 
     The refusal shows the object, or what `shown` makes of the patch.
     """
+    kind = served.kind
     given = dict(new)  # decoding makes new members: these stay for the error to show
-    if (new.get("kind"), new.get("apiVersion")) != (served.kind.kind, served.kind.api_version):
+    if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
         _became_another(served, new, given)
     try:
         return decoding.typed(served, new, caller)
     except errors.BadRequest as error:
-        prefix = f'{served.kind.kind} in version "{served.kind.version}" cannot be handled as a {served.kind.kind}: '
-        raise invalid_result(shown() or _shown(given), error.message.removeprefix(prefix)) from None
+        prefix = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+        text = shown() or (_shown(given) if kind.conversion is None else json.encode_sorted(given).decode())
+        raise invalid_result(text, error.message.removeprefix(prefix)) from None
 
 
 def _became_another(served: Served, new: Object, given: Object) -> None:

@@ -32,6 +32,11 @@ def encode(obj: Any) -> bytes:
         return _json.dumps(obj, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def encode_sorted(obj: Any) -> bytes:
+    """The same with keys in order, as Go writes its maps."""
+    return _json.dumps(obj, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
 def decode(body: bytes) -> Object:
     """The object in `body`; ``null`` reads as an empty one.
 
