@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from kcore import errors
 from kcore.api import fields, validation
+from kcore.api.options import Caller
 from kcore.api.served import Served
 from kcore.errors import Cause
 from kcore.objects import Object
@@ -35,6 +36,26 @@ def update_causes(served: Served, new: Object, old: Object, subresource: str) ->
     if subresource in ("", "scale"):
         return causes + list(strategy.validate_update(new, old))
     return causes + list(strategy.validate(new))  # a part that is immutable elsewhere: only the whole must be right
+
+
+def one_owner_each(obj: Object, caller: Caller, *, late: bool = False) -> None:
+    """An owner that is named twice is kept once, and the caller is told. `late`: admission has had the object."""
+    refs = obj["metadata"].get("ownerReferences") or ()
+    if len(refs) < 2:
+        return
+    kept: dict[frozenset[tuple[str, object]], Object] = {}
+    twice: list[str] = []
+    for ref in refs:
+        if kept.setdefault(frozenset(ref.items()), ref) is not ref:
+            twice.append(ref.get("uid") or "")
+    if twice:
+        obj["metadata"]["ownerReferences"] = list(kept.values())
+        when = " after mutating admission happens" if late else ""
+        caller.warn(
+            f".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+"
+            ", and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+            + ", ".join(twice)
+        )
 
 
 def wrong_uid(served: Served, namespace: str, name: str, asked: str, found: str) -> errors.Conflict:

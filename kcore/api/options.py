@@ -36,6 +36,10 @@ class Caller:
     duplicates: list[str] = attrs.Factory(list)  # fields that the body gives twice, until they are told of
     text: bytes = b""  # a body of JSON: what is told of it follows its order
 
+    @property
+    def patches(self) -> bool:
+        return self.options.get("kind") == "PatchOptions"
+
     def warn(self, text: str) -> None:
         if text not in self.warnings:
             self.warnings.append(text)

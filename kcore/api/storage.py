@@ -23,7 +23,7 @@ from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.atrest import sealed
 from kcore.api.cache import Entry
-from kcore.api.checks import metadata_causes, refuse, update_causes, wrong_uid
+from kcore.api.checks import metadata_causes, one_owner_each, refuse, update_causes, wrong_uid
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
 from kcore.api.patch import apply
@@ -180,6 +180,7 @@ class Storage:
         strategy.prepare_create(obj)
         strategy.prepare_owner(obj, caller.user)
         strategy.default(obj)
+        one_owner_each(obj, caller)
         if strategy.has_generation:
             meta["generation"] = 1
         else:
@@ -192,6 +193,7 @@ class Storage:
         obj = request.obj  # type: ignore[assignment]  # a CREATE has an object
         if request.mutated:
             self._prepare_again(served, namespace, obj, meta)
+            one_owner_each(obj, caller, late=True)
         name = request.name = obj["metadata"].get("name", "")
         refuse(served, name, metadata_causes(served, obj) + list(strategy.validate(obj)))
         reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(obj, None, caller.dry_run)
@@ -290,6 +292,7 @@ class Storage:
         self._carry_over(served, entry, new, old)
         strategy.default(new)
         _prepare_update(served, new, old, subresource, prepare)
+        one_owner_each(new, caller, late=caller.patches)
         if managed:
             manage(old, new, served, caller, subresource)
         request = admission_request("UPDATE", served, subresource, entry.namespace, entry.name, caller, new, old)
@@ -298,6 +301,7 @@ class Storage:
         if request.mutated:
             self._carry_over(served, entry, new, old)
             _prepare_update(served, new, old, subresource, prepare)
+            one_owner_each(new, caller, late=True)
         refuse(served, entry.name, update_causes(served, new, old, subresource))
         reservation = _NOTHING
         if not subresource:

@@ -210,7 +210,7 @@ class Verbs:
 def addressed(obj: Object, namespace: str, name: str) -> None:
     """The object in a PUT is the one in the URL. Raises BadRequest."""
     meta = obj["metadata"]
-    if meta.get("namespace", "") not in ("", namespace):
+    if namespace and meta.get("namespace", "") not in ("", namespace):
         raise errors.BadRequest(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
@@ -218,7 +218,7 @@ def addressed(obj: Object, namespace: str, name: str) -> None:
         given = meta.get("name", "")
         raise errors.BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
     meta["namespace"] = namespace
-    if not namespace:
+    if not namespace:  # one that stands in an object of the whole cluster means nothing
         del meta["namespace"]
 
 

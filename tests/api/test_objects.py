@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from kcore import errors
@@ -213,3 +214,27 @@ async def test_a_deletion_that_is_not_meant_for_the_object_leaves_it(api, body, 
     await api.call("DELETE", CM + "/x", body, expect=code)
     await api.call("GET", CM + "/x", expect=200)
     await api.call("DELETE", CM + "/x", {"kind": "DeleteOptions", "apiVersion": "apps/v1"}, expect=200)
+
+
+async def test_an_owner_that_is_named_twice_is_kept_once(api):
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u1"}
+    other = {**owner, "name": "q"}
+    body = {"metadata": {"name": "x", "ownerReferences": [owner, other, owner]}}
+    made = await api.send("POST", CM, body)
+    assert msgspec.json.decode(b"".join(made.body))["metadata"]["ownerReferences"] == [owner, other]
+    told = dict(made.headers)[b"warning"].decode()
+    assert told.startswith('299 - ".metadata.ownerReferences contains duplicate entries; API server dedups')
+    assert told.endswith('duplicate UID(s) observed: u1"')
+    again = await api.call("PUT", CM + "/x", body, expect=200)
+    assert again["metadata"]["ownerReferences"] == [owner, other]
+    patch = [{"op": "add", "path": "/metadata/ownerReferences/-", "value": owner}]
+    patched = await api.send("PATCH", CM + "/x", patch, content_type="application/json-patch+json")
+    assert b"duplicate entries after mutating admission happens" in dict(patched.headers)[b"warning"]
+    assert msgspec.json.decode(b"".join(patched.body)) == again
+
+
+async def test_a_namespace_in_an_object_of_the_whole_cluster_means_nothing(api):
+    body = {"metadata": {"name": "kube-public", "namespace": "elsewhere", "labels": {"a": "b"}}}
+    await api.call("POST", "/api/v1/namespaces", {"metadata": {**body["metadata"], "name": "new"}}, expect=201)
+    found = await api.call("PUT", "/api/v1/namespaces/kube-public", body, expect=200)
+    assert "namespace" not in found["metadata"]

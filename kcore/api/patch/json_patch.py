@@ -29,6 +29,8 @@ def apply(doc: Any, operations: Any) -> Any:
     Raises BadRequest for what is no JSON Patch, RequestEntityTooLarge for too many operations, Invalid (422) for one
     that cannot be carried out.
     """
+    if operations is None:
+        return doc
     if not isinstance(operations, list):
         kind = "object" if isinstance(operations, dict) else "value"
         raise malformed(f"error decoding patch: json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch")
