@@ -120,7 +120,7 @@ def typed(served: Served, obj: Object, caller: Caller) -> Object:
         _claim(kind, obj)
     else:
         adopt(kind.kind, kind.api_version, obj)
-    shape(kind, kind.schema, obj, caller)
+    shape(kind.kind, kind.schema, obj, caller, custom=kind.conversion is not None)
     return obj
 
 
@@ -153,21 +153,21 @@ def _claim(kind: Kind, obj: Object) -> None:
         raise errors.invalid(said, name if isinstance(name, str) else "", [cause], kind.group)
 
 
-def shape(kind: Kind, schema: Schema, obj: Object, caller: Caller) -> None:
+def shape(kind: str, schema: Schema, obj: Object, caller: Caller, *, custom: bool = False) -> None:
     """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
-    problems = validation.prepare(obj, schema, kind.kind)
+    problems = validation.prepare(obj, schema, kind)
     if problems or caller.duplicates:
-        problems = _in_order(kind, caller, problems)
+        problems = _in_order(caller, problems, custom)
     if problems and caller.field_validation != "Ignore":
-        strictness(kind.kind, obj, caller, problems)
+        strictness(kind, obj, caller, problems)
     if type(obj.get("metadata")) is not dict:
         obj["metadata"] = {}
 
 
-def _in_order(kind: Kind, caller: Caller, unknown: list[str]) -> list[str]:
+def _in_order(caller: Caller, unknown: list[str], custom: bool) -> list[str]:
     """JSON is read into a built-in kind in one go; otherwise duplicates are found first, and then what is unknown."""
     duplicates, caller.duplicates = caller.duplicates, []
-    if caller.text and kind.conversion is None:
+    if caller.text and not custom:
         return json.strict_problems(caller.text, unknown) if duplicates else unknown
     return [*duplicates, *sorted(unknown, key=_go_order)]
 

@@ -111,7 +111,7 @@ def caller(request: Request, user: User, verb: str, patch_type: str = "") -> Cal
             if verb == "patch" and patch_type != APPLY:
                 causes.append(fields.forbidden("force", "may not be specified for non-apply patch"))
         refuse(kind, causes)
-    if patch_type == APPLY and "fieldManager" not in request.params:
+    if patch_type == APPLY and not request.params.get("fieldManager", [""])[0]:
         refuse(kind, [fields.required("fieldManager", "is required for apply patch")])
     out.options = options
     return out

@@ -167,7 +167,7 @@ def result(served: Served, new: Object, caller: Caller, shown: Callable[[], str]
         return decoding.typed(served, new, caller)
     except errors.BadRequest as error:
         prefix = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
-        text = shown() or (_shown(given) if kind.conversion is None else json.encode_sorted(given).decode())
+        text = shown() or (shown_object(given) if kind.conversion is None else json.encode_sorted(given).decode())
         raise invalid_result(text, error.message.removeprefix(prefix)) from None
 
 
@@ -184,14 +184,14 @@ def _became_another(served: Served, new: Object, given: Object) -> None:
         validation.prepare(new, other.schema, other.kind)
     except errors.BadRequest as error:
         why = error.message.removeprefix(f'{said} in version "{number}" cannot be handled as a {said}: ')
-        raise invalid_result(_shown(given), why) from None
+        raise invalid_result(shown_object(given), why) from None
     there = f"{group.partition('.')[0]}/{number}" if group else number
     why = f"unable to decode {there}, Kind={said} into {served.go_type}"
     if other.group != kind.group or other.kind != kind.kind:
-        raise invalid_result(_shown(given), why)
+        raise invalid_result(shown_object(given), why)
 
 
-def _shown(obj: Object) -> str:
+def shown_object(obj: Object) -> str:
     """An object as upstream's patch errors print it: members sorted, metadata in the order of Go's struct."""
     ordered = {key: obj[key] for key in sorted(obj)}
     given = obj.get("metadata")
