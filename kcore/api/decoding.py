@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from kcore import errors
-from kcore.api import fields, layout, validation
+from kcore.api import bodies, fields, layout, validation
 from kcore.api.codec import json, unrecognized
 from kcore.api.kinds import Kind
 from kcore.api.negotiate import JSON, PROTOBUF, YAML
@@ -121,6 +121,18 @@ def typed(served: Served, obj: Object, caller: Caller) -> Object:
     else:
         adopt(kind.kind, kind.api_version, obj)
     shape(kind.kind, kind.schema, obj, caller, custom=kind.conversion is not None)
+    return obj
+
+
+def part(request: Request, kind: str, api_version: str, caller: Caller) -> Object:
+    """A body that is no resource (an Eviction), decoded and checked. Raises BadRequest."""
+    schema = bodies.typed_schema(kind)
+    obj = body(request, kind, caller, typed=schema is not None)
+    adopt(kind, api_version, obj)
+    if schema is not None:
+        shape(kind, schema, obj, caller)
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
     return obj
 
 

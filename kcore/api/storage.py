@@ -165,7 +165,8 @@ class Storage:
             meta["namespace"] = namespace
         else:
             meta.pop("namespace", None)
-        if meta.get("resourceVersion"):
+        version = meta.get("resourceVersion") or ""
+        if version.strip("0") and version.isdecimal():
             raise errors.ApiError("resourceVersion should not be set on objects to be created", reason="")
         for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             meta.pop(field, None)

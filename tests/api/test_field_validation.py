@@ -177,3 +177,20 @@ async def test_a_strategic_patch_of_a_wrong_type_is_shown_as_it_was_sent(api, pa
     message = refused["details"]["causes"][0]["message"]
     assert message.startswith('Invalid value: "map[')
     assert message.endswith(f'": {why}')
+
+
+PODS = "/api/v1/namespaces/default/pods"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        (PODS + "/p/eviction", {"metadata": {"name": "p"}, "deleteOptions": {"grace": 1}}, "deleteOptions.grace"),
+        (PODS + "/p/binding", {"metadata": {"name": "p"}, "target": {"kind": "Node", "node": "n"}}, "target.node"),
+    ],
+)
+async def test_bodies_that_are_no_resources_are_checked_alike(api, path, body, field):
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await api.call("POST", PODS, pod, expect=201)
+    refused = await api.call("POST", path + "?fieldValidation=Strict", body, expect=400)
+    assert refused["message"].endswith(f'strict decoding error: unknown field "{field}"')

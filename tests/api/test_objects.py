@@ -238,3 +238,9 @@ async def test_a_namespace_in_an_object_of_the_whole_cluster_means_nothing(api):
     await api.call("POST", "/api/v1/namespaces", {"metadata": {**body["metadata"], "name": "new"}}, expect=201)
     found = await api.call("PUT", "/api/v1/namespaces/kube-public", body, expect=200)
     assert "namespace" not in found["metadata"]
+
+
+@pytest.mark.parametrize(("version", "code"), [("", 201), ("0", 201), ("x", 201), ("7", 500)])
+async def test_a_new_object_has_no_version(api, version, code):
+    body = {"metadata": {"name": "x", "resourceVersion": version}}
+    await api.call("POST", CM, body, expect=code)
