@@ -22,7 +22,7 @@ from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.admitting import Admitting
 from kcore.api.atrest import sealed
 from kcore.api.cache import Entry
-from kcore.api.checks import metadata_causes, refuse, update_causes
+from kcore.api.checks import metadata_causes, one_owner_each, refuse, update_causes, wrong_uid
 from kcore.api.feed import Feed
 from kcore.api.options import Caller
 from kcore.api.patch import apply
@@ -164,7 +164,8 @@ class Storage:
             meta["namespace"] = namespace
         else:
             meta.pop("namespace", None)
-        if meta.get("resourceVersion"):
+        version = meta.get("resourceVersion") or ""
+        if version.strip("0") and version.isdecimal():
             raise errors.ApiError("resourceVersion should not be set on objects to be created", reason="")
         for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             meta.pop(field, None)
@@ -179,6 +180,7 @@ class Storage:
         strategy.prepare_create(obj)
         strategy.prepare_owner(obj, caller.user)
         strategy.default(obj)
+        one_owner_each(obj, caller)
         if strategy.has_generation:
             meta["generation"] = 1
         else:
@@ -191,6 +193,7 @@ class Storage:
         obj = request.obj  # type: ignore[assignment]  # a CREATE has an object
         if request.mutated:
             self._prepare_again(served, namespace, obj, meta)
+            one_owner_each(obj, caller, late=True)
         name = request.name = obj["metadata"].get("name", "")
         refuse(served, name, metadata_causes(served, obj) + list(strategy.validate(obj)))
         reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(obj, None, caller.dry_run)
@@ -203,7 +206,7 @@ class Storage:
         except CompareFailed:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
-            raise await self._exists(served, namespace, name) from None
+            raise await self._exists(served, namespace, obj["metadata"]) from None
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
@@ -233,8 +236,9 @@ class Storage:
             await served.ready([written.entry])
         return written
 
-    async def _exists(self, served: Served, namespace: str, name: str) -> errors.AlreadyExists:
-        error = errors.already_exists(served.kind.plural, name, served.kind.group)
+    async def _exists(self, served: Served, namespace: str, meta: Object) -> errors.AlreadyExists:
+        name, refuse = meta["name"], errors.name_taken if meta.get("generateName") else errors.already_exists
+        error = refuse(served.kind.plural, name, served.kind.group)
         found = await self.find(served, namespace, name)
         if found is not None and b'"deletionTimestamp":' in found.tail:
             error = errors.AlreadyExists(f"object is being deleted: {error.message}", details=error.details)
@@ -288,6 +292,7 @@ class Storage:
         self._carry_over(served, entry, new, old)
         strategy.default(new)
         _prepare_update(served, new, old, subresource, prepare)
+        one_owner_each(new, caller, late=caller.patches)
         if managed:
             manage(old, new, served, caller, subresource)
         request = admission_request("UPDATE", served, subresource, entry.namespace, entry.name, caller, new, old)
@@ -296,6 +301,7 @@ class Storage:
         if request.mutated:
             self._carry_over(served, entry, new, old)
             _prepare_update(served, new, old, subresource, prepare)
+            one_owner_each(new, caller, late=True)
         refuse(served, entry.name, update_causes(served, new, old, subresource))
         reservation = _NOTHING
         if not subresource:
@@ -329,14 +335,7 @@ class Storage:
             )
             raise errors.invalid(kind.plural, entry.name, [cause], kind.group)  # upstream has the resource here
         if meta.get("uid") and meta["uid"] != was["uid"]:
-            where = f"/registry/{kind.plural}/{entry.path}"
-            raise errors.conflict(
-                kind.plural,
-                entry.name,
-                f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: "
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
-                kind.group,
-            )
+            raise wrong_uid(served, entry.namespace, entry.name, meta["uid"], was["uid"])
         for field in _KEPT:
             if field in was:
                 meta[field] = was[field]

@@ -32,6 +32,11 @@ def encode(obj: Any) -> bytes:
         return _json.dumps(obj, ensure_ascii=False, separators=(",", ":")).encode()
 
 
+def encode_sorted(obj: Any) -> bytes:
+    """The same with keys in order, as Go writes its maps."""
+    return _json.dumps(obj, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
 def decode(body: bytes) -> Object:
     """The object in `body`; ``null`` reads as an empty one.
 
@@ -254,19 +259,34 @@ def duplicate_fields(body: bytes, obj: Object | None = None) -> list[str]:
     return found
 
 
+def strict_problems(body: bytes, unknown: list[str]) -> list[str]:
+    """Unknown members (told as `unknown`) and duplicate ones in the order of the text.
+
+    What is both is told as unknown. So upstream's decoder meets them when it reads into a Go struct.
+    """
+    found: list[str] = []
+    tree = _json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs)
+    _walk_duplicates(tree, "", found, frozenset(unknown))
+    return [*found, *(text for text in unknown if text not in found)]
+
+
 class _Pairs(list[tuple[str, Any]]):
     """An object's members with their duplicates."""
 
 
-def _walk_duplicates(value: Any, path: str, found: list[str]) -> None:
+def _walk_duplicates(value: Any, path: str, found: list[str], unknown: frozenset[str] = frozenset()) -> None:
     if isinstance(value, _Pairs):
         seen: set[str] = set()
         for key, item in value:
             at = f"{path}.{key}" if path else key
+            if unknown and (text := f'unknown field "{at}"') in unknown:
+                if text not in found:
+                    found.append(text)
+                continue
             if key in seen:
                 found.append(f'duplicate field "{at}"')
             seen.add(key)
-            _walk_duplicates(item, at, found)
+            _walk_duplicates(item, at, found, unknown)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _walk_duplicates(item, f"{path}[{i}]", found)
+            _walk_duplicates(item, f"{path}[{i}]", found, unknown)

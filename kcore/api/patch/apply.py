@@ -86,7 +86,7 @@ def _live_or_new(old: Object | None, meta: dict[str, Any], subresource: str) -> 
         if given in ([], [{}]):
             return {}
         decoded = managers.decode(given)
-        if decoded:
+        if decoded and (given == live or all(fieldset.wellformed(entry.fields) for entry in decoded.values())):
             return decoded
     return managers.decode(live) or {}
 
