@@ -10,8 +10,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
-from kcore.api import typed
+from kcore.api import layout, typed
 from kcore.api.kinds import Conversion
 from kcore.api.schema import Schema
 from kcore.api.structural import defaulting
@@ -94,6 +95,20 @@ class Plain(Conversion):
             return obj
         return self._renamed(obj, self._declaration.shapes[self._declaration.storage], prune=not self._write_alike)
 
+    def across(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
+        shapes = self._declaration.shapes
+        shape = shapes.get(api_version)
+        if shape is None or obj["apiVersion"] not in shapes:
+            return None
+        if obj["apiVersion"] == api_version:
+            return obj, shape.schema_source()
+        sent = {**layout.decode_json(layout.encode_json(obj)), "metadata": _unmanaged(obj["metadata"])}
+        return self._across(sent, shape), shape.schema_source()
+
+    def _across(self, obj: Object, shape: Shape) -> Object:
+        alike = self._declaration.shapes[obj["apiVersion"]].digest == shape.digest
+        return self._renamed(obj, shape, prune=not alike)
+
     def written(self, revision: int) -> None:
         lineage = self._declaration.lineage
         if lineage.current is not self._declaration and revision > lineage.settled:
@@ -120,6 +135,9 @@ class Webhook(Plain):
             return obj
         return (await self._convert([obj], self._declaration.shapes[self._declaration.storage]))[0]
 
+    def _across(self, obj: Object, shape: Shape) -> Object:
+        return trio.from_thread.run(self._convert, [obj], shape)[0]
+
     async def _convert(self, objects: list[Object], to: Shape) -> list[Object]:
         """Raises ApiError (500), in upstream's words."""
         sent = [obj for obj in objects if obj["apiVersion"] != to.api_version]
@@ -133,3 +151,8 @@ class Webhook(Plain):
                 to.prune(obj)
             out.append(obj)
         return out
+
+
+def _unmanaged(meta: Object) -> Object:
+    """Who manages an object is nothing that is converted."""
+    return {key: value for key, value in meta.items() if key != "managedFields"}
