@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from kcore import clock, errors
-from kcore.api import aside, decoding, layout, validation
+from kcore.api import aside, decoding, layout, managing, validation
 from kcore.api.checks import same_uid
 from kcore.api.codec import json
 from kcore.api.options import APPLY, Caller
@@ -138,7 +138,10 @@ async def patch(
         if patch.type == APPLY:
             live = served.object(entry)
             merge_in = partial(_applied, served, live, patch, name, namespace, caller, subresource)
-            new = await aside.run(patch.size, merge_in)
+            if served.remote and managing.several(served, live):
+                new = await aside.waiting(merge_in)
+            else:
+                new = await aside.run(patch.size, merge_in)
         else:
             if caller.field_validation != "Ignore":
                 caller.duplicates = patch.problems()

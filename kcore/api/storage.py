@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from kcore import clock, errors
-from kcore.api import layout
+from kcore.api import layout, managing
 from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.admission_metrics import AdmissionMetrics
 from kcore.api.admitting import Admitting
@@ -24,8 +24,8 @@ from kcore.api.atrest import sealed
 from kcore.api.cache import Entry
 from kcore.api.checks import metadata_causes, one_owner_each, refuse, update_causes, wrong_uid
 from kcore.api.feed import Feed
+from kcore.api.managing import manage
 from kcore.api.options import Caller
-from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.metrics import Metrics
@@ -294,7 +294,10 @@ class Storage:
         _prepare_update(served, new, old, subresource, prepare)
         one_owner_each(new, caller, late=caller.patches)
         if managed:
-            manage(old, new, served, caller, subresource)
+            if served.remote:
+                await managing.asking(old, new, served, caller, subresource)
+            else:
+                manage(old, new, served, caller, subresource)
         request = admission_request("UPDATE", served, subresource, entry.namespace, entry.name, caller, new, old)
         plugins = await self.admitting.admit(request)
         new = request.obj  # type: ignore[assignment]  # an UPDATE has an object
@@ -456,21 +459,6 @@ def _prepare_update(served: Served, new: Object, old: Object, subresource: str, 
         strategy.prepare_update(new, old)
     if strategy.has_generation and strategy.spec_changed(new, old):
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
-
-
-def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:
-    """Record in managedFields which fields the caller has set."""
-    apply.update_managed_fields(
-        old,
-        new,
-        served.kind.schema,
-        manager=caller.manager,
-        api_version=served.kind.api_version,
-        time=clock.timestamp(),
-        subresource=subresource,
-        reset=served.kind.strategy.managed_reset(subresource),
-        convert=served.in_version,
-    )
 
 
 def _generate(prefix: str) -> str:
