@@ -44,7 +44,7 @@ async def delete(
         if not admitted:
             old = served.object(entry)
             request = admission_request("DELETE", served, "", namespace, name, caller, None, old)
-            await storage.validate(request, await storage.admit(request))
+            await storage.admitting.validate(request, await storage.admitting.admit(request))
         strategy = served.kind.strategy
         if strategy.orphans_by_default and strategy.orphan_warning and not options.propagation:
             caller.warn(strategy.orphan_warning)

@@ -42,7 +42,7 @@ class Pods:
         name = info.name or (body.get("metadata") or {}).get("name", "")
         seen = admission_request("CREATE", served, info.subresource, info.namespace, name, caller, body)
         storage = self._server.storage
-        await storage.validate(seen, await storage.admit(seen))
+        await storage.admitting.validate(seen, await storage.admitting.admit(seen))
         return seen.obj or body
 
     def _created(self, request: Request, caller: Caller) -> AnyResponse:

@@ -158,14 +158,14 @@ class Subresources:
         wanted = connect_options(declared.kind, request, info)
         seen = admission_request("CONNECT", served, info.subresource, info.namespace, info.name, caller, wanted)
         storage = self._server.storage
-        await storage.validate(seen, await storage.admit(seen))
+        await storage.admitting.validate(seen, await storage.admitting.admit(seen))
 
     async def _admitted(self, served: Served, info: RequestInfo, caller: options.Caller, body: Object) -> Object:
         """What is created without being stored passes admission like anything else."""
         name = info.name or (body.get("metadata") or {}).get("name", "")
         seen = admission_request("CREATE", served, info.subresource, info.namespace, name, caller, body)
         storage = self._server.storage
-        await storage.validate(seen, await storage.admit(seen))
+        await storage.admitting.validate(seen, await storage.admitting.admit(seen))
         return seen.obj or body
 
 

@@ -18,7 +18,7 @@ from kcore.objects import Object
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
-_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:').search
+_SPACED_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Go's words for what it reads first of any object
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
@@ -249,8 +249,10 @@ def duplicate_fields(body: bytes, obj: Object | None = None) -> list[str]:
     again = encode(decode(body) if obj is None else obj)
     if again == body:
         return []
-    if not (b"\\u00" in body or _SPACED_COLON(body)) and body.count(b'":') == again.count(b'":'):
-        return []
+    if body.count(b'":') == again.count(b'":') and b"\\u00" not in body:
+        a, b, c, d = _SPACED_COLONS
+        if not (a in body or b in body or c in body or d in body):
+            return []
     found: list[str] = []
     tree = _json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs)
     _walk_duplicates(tree, "", found)
