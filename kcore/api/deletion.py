@@ -14,7 +14,7 @@ from kcore import clock, errors
 from kcore.api.cache import Entry, at_revision
 from kcore.api.options import Caller, DeleteOptions
 from kcore.api.served import Served
-from kcore.api.storage import RETRIES, Storage, Written, admission_request
+from kcore.api.storage import ATTEMPTS, Storage, Written, admission_request
 from kcore.errors import CompareFailed
 from kcore.objects import Object
 
@@ -38,7 +38,7 @@ async def delete(
     caller.dry_run = caller.dry_run or options.dry_run
     if not admitted:
         caller.options = options.as_object()
-    for _ in range(RETRIES):
+    for _ in range(ATTEMPTS):
         entry = await storage.get(served, namespace, name)
         _check(served, entry, options)
         if not admitted:

@@ -13,7 +13,7 @@ from kcore.api.codec import json
 from kcore.api.options import APPLY, Caller
 from kcore.api.patch import apply, go_text, invalid_result, json_patch, malformed, merge, strategic
 from kcore.api.served import Served
-from kcore.api.storage import RETRIES, Storage, Written
+from kcore.api.storage import ATTEMPTS, Storage, Written
 from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
 from kcore.errors import CompareFailed
 from kcore.http.messages import Request
@@ -129,11 +129,14 @@ async def patch(
     prepare: Callable[[Object, Object], None] | None = None,
 ) -> Written:
     """Apply until it sticks. A patch that names no resourceVersion is applied to whatever is current."""
-    for _ in range(RETRIES):
+    for _ in range(ATTEMPTS):
         entry = await storage.find(served, namespace, name)
         if entry is None:
             if patch.type == APPLY and not subresource:
-                return await _apply_new(storage, served, namespace, name, patch, caller)
+                try:
+                    return await _apply_new(storage, served, namespace, name, patch, caller)
+                except errors.AlreadyExists:
+                    continue  # somebody else was quicker: it is applied to theirs
             raise errors.not_found(served.kind.plural, name, served.kind.group)
         if patch.type == APPLY:
             live = served.object(entry)

@@ -21,7 +21,7 @@ from kcore.api.patching import Patch, immovable, shown_object
 from kcore.api.routing import RequestInfo
 from kcore.api.schema import Schema
 from kcore.api.served import Served
-from kcore.api.storage import RETRIES, Written
+from kcore.api.storage import ATTEMPTS, Written
 from kcore.api.verbs import addressed
 from kcore.errors import CompareFailed
 from kcore.http.messages import AnyResponse, Request, Response
@@ -88,7 +88,7 @@ class Scale:
         paths = served.kind.scale
         assert paths is not None
         storage = self._server.storage
-        for _ in range(RETRIES):
+        for _ in range(ATTEMPTS):
             entry = await storage.get(served, info.namespace, info.name)
             live = scale_of(served, entry)
             owners = ScaleManagers(served.object(entry)["metadata"], served.kind.api_version, paths.spec_replicas)

@@ -34,7 +34,8 @@ from kcore.objects.names import random_suffix, random_uuid
 from kcore.store import Store
 
 MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
-RETRIES = 8
+NAMES = 8  # that are generated for an object before one that is free is given up
+ATTEMPTS = 1000  # to get a write in: each that fails is somebody else's success, so a client is hardly ever told
 
 _KEPT = (
     "uid",
@@ -144,13 +145,13 @@ class Storage:
         """
         meta = self._new_metadata(served, namespace, obj)
         generated = not meta.get("name")
-        for attempt in range(RETRIES):
+        for attempt in range(NAMES):
             if generated:
                 meta["name"] = _generate(meta.get("generateName", "")) if meta.get("generateName") else ""
             try:
                 return await self._create(served, namespace, obj, caller, managed, generated)
             except errors.AlreadyExists:
-                if not generated or attempt == RETRIES - 1:
+                if not generated or attempt == NAMES - 1:
                     raise
         raise AssertionError("unreachable")
 
@@ -261,7 +262,7 @@ class Storage:
 
         Raises NotFound, Conflict (the produced object names another resourceVersion or uid), Invalid, Forbidden.
         """
-        for _ in range(RETRIES):
+        for _ in range(ATTEMPTS):
             entry = await self.get(served, namespace, name)
             new = produce(served.copy(entry))
             asked = new["metadata"].get("resourceVersion")
@@ -353,7 +354,7 @@ class Storage:
         self, served: Served, namespace: str, name: str, change: Callable[[Object], None], *, dry_run: bool = False
     ) -> Entry:
         """Change an object on the machinery's own account: no admission, no validation. `change` may raise."""
-        for _ in range(RETRIES):
+        for _ in range(ATTEMPTS):
             entry = await self.get(served, namespace, name)
             obj = served.copy(entry)
             change(obj)

@@ -18,7 +18,7 @@ from kcore.api.options import Caller
 from kcore.api.routing import RequestInfo
 from kcore.api.selection import Selection
 from kcore.api.served import Served
-from kcore.api.storage import Prepare, Storage, Written
+from kcore.api.storage import ATTEMPTS, Prepare, Storage, Written
 from kcore.api.streams import encoder
 from kcore.api.watch import Stream, Watch
 from kcore.http.messages import AnyResponse, Request, Response, StreamResponse
@@ -118,18 +118,23 @@ class Verbs:
         def produce(_: Object) -> Object:
             return first.pop() if first else layout.decode_json(kept)
 
-        try:
-            return await self._storage.update(
-                served, namespace, name, produce, caller, subresource=subresource, prepare=prepare
-            )
-        except errors.NotFound:
-            if uid:
-                raise wrong_uid(served, namespace, name, uid, "") from None
-            if subresource or not served.kind.strategy.allow_create_on_update:
-                raise
-        new = layout.decode_json(kept)
-        new["metadata"].pop("resourceVersion", None)
-        return await self._storage.create(served, namespace, new, caller)
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._storage.update(
+                    served, namespace, name, produce, caller, subresource=subresource, prepare=prepare
+                )
+            except errors.NotFound:
+                if uid:
+                    raise wrong_uid(served, namespace, name, uid, "") from None
+                if subresource or not served.kind.strategy.allow_create_on_update:
+                    raise
+            new = layout.decode_json(kept)
+            new["metadata"].pop("resourceVersion", None)
+            try:
+                return await self._storage.create(served, namespace, new, caller)
+            except errors.AlreadyExists:
+                continue  # made in the meantime: it is replaced after all
+        raise errors.modified(served.kind.plural, name, served.kind.group)
 
     async def patch(
         self,

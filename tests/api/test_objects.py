@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import trio
 
 from kcore import errors
 from kcore.api.codec import protobuf
@@ -244,3 +245,45 @@ async def test_a_namespace_in_an_object_of_the_whole_cluster_means_nothing(api):
 async def test_a_new_object_has_no_version(api, version, code):
     body = {"metadata": {"name": "x", "resourceVersion": version}}
     await api.call("POST", CM, body, expect=code)
+
+
+async def at_once(count, work):
+    """The answers of `count` calls of `work(i)` that run together."""
+    found = {}
+
+    async def one(i):
+        found[i] = await work(i)
+
+    async with trio.open_nursery() as nursery:
+        for i in range(count):
+            nursery.start_soon(one, i)
+    return [found[i] for i in range(count)]
+
+
+async def test_patches_of_one_object_at_once_are_all_told_they_succeeded_and_none_is_lost(api):
+    await api.call("POST", CM, config_map(), expect=201)
+
+    async def patch(i):
+        body = {"data": {f"k{i}": "1"}}
+        return (await api.send("PATCH", CM + "/x", body, content_type="application/merge-patch+json")).status
+
+    assert await at_once(40, patch) == [200] * 40
+    assert len((await api.call("GET", CM + "/x", expect=200))["data"]) == 40
+
+
+async def test_of_appliers_of_a_new_object_at_once_one_creates_it_and_the_others_join(api):
+    async def apply(i):
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "data": {f"k{i}": "1"}}
+        path = f"{CM}/x?fieldManager=m{i}"
+        return (await api.send("PATCH", path, body, content_type="application/apply-patch+yaml")).status
+
+    assert sorted(await at_once(12, apply)) == [200] * 11 + [201]
+    assert len((await api.call("GET", CM + "/x", expect=200))["metadata"]["managedFields"]) == 12
+
+
+async def test_of_puts_of_a_new_object_at_once_one_creates_it(api):
+    async def put(i):
+        body = {"metadata": {"name": "x"}, "subsets": [{"addresses": [{"ip": f"10.0.0.{i + 1}"}]}]}
+        return (await api.send("PUT", "/api/v1/namespaces/default/endpoints/x", body)).status
+
+    assert sorted(await at_once(12, put)) == [200] * 11 + [201]

@@ -228,3 +228,63 @@ def test_a_namespace_goes_with_everything_in_it(kubectl: Kubectl) -> None:
     assert kubectl("delete", "namespace", name, timeout=30) == f'namespace "{name}" deleted\n'
     assert kubectl.error("get", "namespace", name) == f'Error from server (NotFound): namespaces "{name}" not found'
     assert kubectl("get", "all", "-n", name).strip() == ""
+
+
+def managers(kubectl: Kubectl, name: str = "cm") -> dict[str, dict[str, Any]]:
+    """What each manager holds, by "name operation"."""
+    shown = json.loads(kubectl("get", "configmap", name, "-o", "json", "--show-managed-fields"))
+    return {f"{m['manager']} {m['operation']}": m["fieldsV1"] for m in shown["metadata"]["managedFields"]}
+
+
+def test_who_applied_on_the_client_may_go_on_on_the_server_and_back(kubectl: Kubectl) -> None:
+    kubectl.apply(config_map(a="1", b="2"))
+    kubectl("apply", "--server-side", "-f", kubectl.file(config_map(a="1")))
+    assert data(kubectl) == {"a": "1"}  # what the client had applied, and is not applied now, goes
+    found = managers(kubectl)
+    assert set(found) == {"kubectl Apply", "kubectl-last-applied Apply"}
+    assert found["kubectl Apply"]["f:data"] == {"f:a": {}}
+    assert kubectl.apply(config_map(a="3", c="4")) == "configmap/cm configured\n"
+    assert data(kubectl) == {"a": "3", "c": "4"}
+    assert kubectl.apply(config_map(c="4")) == "configmap/cm configured\n"
+    assert data(kubectl) == {"c": "4"}
+
+
+def test_another_manager_takes_over_from_the_client_by_force_alone(kubectl: Kubectl) -> None:
+    kubectl.apply(config_map(a="1", b="2"))
+    other = ("apply", "--server-side", "--field-manager=other", "-f", kubectl.file(config_map(a="9")))
+    said = kubectl.error(*other)
+    assert 'conflict with "kubectl-client-side-apply" using v1: .data.a' in said
+    kubectl(*other, "--force-conflicts")
+    assert data(kubectl) == {"a": "9"}
+    assert set(managers(kubectl)) == {"other Apply"}
+
+
+def test_what_was_applied_last_is_set_and_edited(kubectl: Kubectl) -> None:
+    made = kubectl.file(config_map(a="1"))
+    kubectl("create", "-f", made)
+    assert "no last-applied-configuration annotation" in kubectl.error("apply", "set-last-applied", "-f", made)
+    kubectl("apply", "set-last-applied", "--create-annotation", "-f", made)
+    editor = kubectl.directory / "editor"
+    editor.write_text('#!/bin/sh\nsed -i \'s/a: "1"/a: "7"/\' "$1"\n')
+    editor.chmod(0o755)
+    assert kubectl.run("apply", "edit-last-applied", "configmap/cm", env={"EDITOR": str(editor)}).returncode == 0
+    shown = json.loads(kubectl("apply", "view-last-applied", "configmap/cm", "-o", "json"))
+    assert (shown["data"], data(kubectl)) == ({"a": "7"}, {"a": "1"})
+    assert kubectl.run("edit", "configmap", "cm", env={"EDITOR": str(editor)}).stdout == "configmap/cm edited\n"
+    assert data(kubectl) == {"a": "7"}
+    assert managers(kubectl)["kubectl-edit Update"] == {"f:data": {"f:a": {}}}
+
+
+def test_the_status_is_applied_by_itself_and_a_scale_has_columns(kubectl: Kubectl) -> None:
+    kubectl("create", "deployment", "web", "--image=nginx:1", "--replicas=0")
+    meta = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}}
+    condition = {"type": "Mine", "status": "True", "reason": "Tried"}
+    file = kubectl.file({**meta, "status": {"conditions": [condition]}, "spec": {"replicas": 9}})
+    kubectl("apply", "--server-side", "--subresource=status", "--field-manager=me", "-f", file)
+    found = kubectl.get("deployment", "web")
+    assert "Mine" in [c["type"] for c in found["status"]["conditions"]]
+    assert found["spec"]["replicas"] == 0
+    table = kubectl("get", "deployment", "web", "--subresource=scale").splitlines()
+    assert (table[0].split(), table[1].split()[:3]) == (["NAME", "DESIRED", "AVAILABLE", "AGE"], ["web", "0", "0"])
+    wrong = kubectl.error("patch", "deployment", "web", "-p", '{"spec":{"replicas":"x"}}')
+    assert wrong.endswith('patch: Invalid value: "map[spec:map[replicas:x]]": unrecognized type: int32')
