@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import trio
 
+from kcore import clock
 from kcore.api import layout, negotiate
 from kcore.api.health import VERSION
 from kcore.api.kinds import Kind, KindTable
@@ -44,6 +45,7 @@ _FIXED = ("api", "apis", "version", "openid/v1/jwks", ".well-known/openid-config
 _WHOLE = "v2"  # the one document that has every kind
 _KEPT_BYTES = 4 * 1024 * 1024  # of compressed documents: more than all built-in ones in every form
 _SLICE_SECONDS = 0.005  # making a document lets others work that often
+_YEAR = 365 * 24 * 3600  # seconds
 
 
 class Format(Protocol):
@@ -107,7 +109,10 @@ class OpenApi:
             return Response(301, b"", headers=[(b"location", self._url(name).encode())])
         response = await self._document(request, name, _form(request, "v3"))
         if asked:
-            response.headers.append((b"cache-control", b"public, immutable"))
+            from email.utils import formatdate
+
+            expires = formatdate(clock.now() + _YEAR, usegmt=True)
+            response.headers += [(b"cache-control", b"public, immutable"), (b"expires", expires.encode())]
         return response
 
     # --- what there is ------------------------------------------------------------------------------------------
