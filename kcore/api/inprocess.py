@@ -6,7 +6,7 @@ defaulting, admission and validation like any other.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -22,11 +22,12 @@ from kcore.api.served import Served
 from kcore.api.watch import BOOKMARK, Watch
 from kcore.client import MERGE_PATCH, ObjectList, WatchEvent
 from kcore.http.messages import Request
-from kcore.objects import Object
+from kcore.objects import Object, outlines
 from kcore.objects.resources import GVR
 
 if TYPE_CHECKING:
     from kcore.api.server import ApiServer
+    from kcore.client.remote import RemoteClient
 
 
 class InProcessClient:
@@ -35,8 +36,12 @@ class InProcessClient:
     def __init__(self, server: ApiServer, user: User) -> None:
         self._server, self._user = server, access.with_standard_group(user)
         self._manager = user.name.removeprefix("system:").rpartition(":")[2][:128] or "unknown"
+        self._remote: RemoteClient | None = None
 
     async def get(self, resource: GVR, name: str, namespace: str = "", *, subresource: str = "") -> Object:
+        if away := self._away(resource):
+            await self._allow("get", resource, namespace, name, subresource)
+            return await away.get(resource, name, namespace, subresource=subresource)
         served = await self._enter("get", resource, namespace, name, subresource)
         if (subresource and subresource != "status") or served.kind.virtual:
             return await self._subresource("GET", resource, name, namespace, subresource)
@@ -52,7 +57,20 @@ class InProcessClient:
         limit: int = 0,
         continue_token: str = "",
         resource_version: str = "",
+        outline: bool = False,
     ) -> ObjectList:
+        if away := self._away(resource):
+            await self._allow("list", resource, namespace)
+            return await away.list(
+                resource,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                limit=limit,
+                continue_token=continue_token,
+                resource_version=resource_version,
+                outline=outline,
+            )
         served = await self._enter("list", resource, namespace)
         if served.kind.virtual:  # nothing is stored: whoever answers it over HTTP answers here
             query = urlencode({"labelSelector": label_selector, "fieldSelector": field_selector})
@@ -60,7 +78,8 @@ class InProcessClient:
             return ObjectList(found["items"], found["metadata"].get("resourceVersion", ""), "")
         options = ListOptions(label_selector, field_selector, limit, continue_token, resource_version)
         page = await listing.page(self._server.feed, served, namespace, options)
-        return ObjectList([served.object(e) for e in page.entries], str(page.revision), page.continue_token)
+        form = _outline if outline else Served.object
+        return ObjectList([form(served, e) for e in page.entries], str(page.revision), page.continue_token)
 
     @asynccontextmanager
     async def watch(
@@ -71,14 +90,27 @@ class InProcessClient:
         resource_version: str,
         label_selector: str = "",
         field_selector: str = "",
+        outline: bool = False,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
+        if away := self._away(resource):
+            await self._allow("watch", resource, namespace)
+            async with away.watch(
+                resource,
+                namespace,
+                resource_version=resource_version,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                outline=outline,
+            ) as events:
+                yield events
+            return
         served = await self._enter("watch", resource, namespace)
         options = ListOptions(label_selector, field_selector, resource_version=resource_version, bookmarks=True)
         selection = Selection.parse(served, namespace, label_selector, field_selector)
         watch = Watch(self._server.feed, served, selection, options)
         try:
             await watch.start()
-            yield _Events(watch, served)
+            yield _Events(watch, served, _outline if outline else Served.object)
         finally:
             watch.close()
 
@@ -86,6 +118,9 @@ class InProcessClient:
         self, resource: GVR, obj: Object, namespace: str = "", *, name: str = "", subresource: str = ""
     ) -> Object:
         namespace = namespace or obj.get("metadata", {}).get("namespace", "")
+        if away := self._away(resource):
+            await self._allow("create", resource, namespace, name, subresource)
+            return await away.create(resource, obj, namespace, name=name, subresource=subresource)
         served = await self._enter("create", resource, namespace, name, subresource)
         if subresource or served.kind.virtual:
             return await self._subresource("POST", resource, name, namespace, subresource, obj)
@@ -97,6 +132,9 @@ class InProcessClient:
     async def update(self, resource: GVR, obj: Object, *, subresource: str = "") -> Object:
         meta = obj["metadata"]
         name, namespace = meta["name"], meta.get("namespace", "")
+        if away := self._away(resource):
+            await self._allow("update", resource, namespace, name, subresource)
+            return await away.update(resource, obj, subresource=subresource)
         served = await self._enter("update", resource, namespace, name, subresource)
         if subresource not in ("", "status"):
             return await self._subresource("PUT", resource, name, namespace, subresource, obj)
@@ -117,6 +155,18 @@ class InProcessClient:
         field_manager: str = "",
         force: bool = False,
     ) -> Object:
+        if away := self._away(resource):
+            await self._allow("patch", resource, namespace, name, subresource)
+            return await away.patch(
+                resource,
+                name,
+                patch,
+                namespace,
+                type=type,
+                subresource=subresource,
+                field_manager=field_manager,
+                force=force,
+            )
         served = await self._enter("patch", resource, namespace, name, subresource)
         if subresource not in ("", "status"):
             query = f"fieldManager={field_manager}" if field_manager else ""
@@ -142,18 +192,51 @@ class InProcessClient:
         uid: str = "",
         resource_version: str = "",
     ) -> Object:
+        if away := self._away(resource):
+            await self._allow("delete", resource, namespace, name)
+            return await away.delete(
+                resource,
+                name,
+                namespace,
+                grace_seconds=grace_seconds,
+                propagation=propagation,
+                uid=uid,
+                resource_version=resource_version,
+            )
         served = await self._enter("delete", resource, namespace, name)
         options = DeleteOptions(grace_seconds, propagation, uid or None, resource_version or None)
         written = await deletion.delete(self._server.storage, served, namespace, name, options, self._caller())
         return served.object(written.entry)
 
     async def delete_collection(
-        self, resource: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+        self,
+        resource: GVR,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        propagation: str = "",
     ) -> None:
+        if away := self._away(resource):
+            await self._allow("deletecollection", resource, namespace)
+            await away.delete_collection(
+                resource,
+                namespace,
+                label_selector=label_selector,
+                field_selector=field_selector,
+                propagation=propagation,
+            )
+            return
         served = await self._enter("deletecollection", resource, namespace)
         options = ListOptions(label_selector, field_selector)
         page = await listing.page(self._server.feed, served, namespace, options)
-        await self._server.verbs.delete_entries(served, page.entries, DeleteOptions(), self._caller())
+        await self._server.verbs.delete_entries(
+            served, page.entries, DeleteOptions(propagation=propagation), self._caller()
+        )
+
+    async def discover(self, group: str, version: str) -> Sequence[Object]:
+        self._server.check_serving()
+        return await self._over_http().discover(group, version)
 
     # --- the way in ---------------------------------------------------------------------------------------------
 
@@ -161,6 +244,17 @@ class InProcessClient:
         self, verb: str, resource: GVR, namespace: str = "", name: str = "", subresource: str = ""
     ) -> Served:
         """The resource at work, once the user may use it. Raises Forbidden, NotFound."""
+        server = self._server
+        await self._allow(verb, resource, namespace, name, subresource)
+        served = server.table.find(resource.group, resource.version, resource.resource)
+        if served is None:
+            raise server.unknown_resource()
+        return served
+
+    async def _allow(
+        self, verb: str, resource: GVR, namespace: str = "", name: str = "", subresource: str = ""
+    ) -> None:
+        """Raises Forbidden."""
         server = self._server
         server.check_serving()
         wanted = Attributes(
@@ -174,10 +268,20 @@ class InProcessClient:
             name,
         )
         await access.authorize(server.authorizers, wanted)
-        served = server.table.find(resource.group, resource.version, resource.resource)
-        if served is None:
-            raise server.unknown_resource()
-        return served
+
+    def _away(self, resource: GVR) -> RemoteClient | None:
+        """The client for what another server answers."""
+        aggregator = self._server.aggregator
+        if aggregator is None or not aggregator.claims(resource.group, resource.version):
+            return None
+        return self._over_http()
+
+    def _over_http(self) -> RemoteClient:
+        if self._remote is None:
+            from kcore.api import elsewhere
+
+            self._remote = elsewhere.client(self._server, self._user, self._manager)
+        return self._remote
 
     def _caller(self) -> Caller:
         return Caller(self._user, self._manager, field_validation="Ignore")
@@ -212,8 +316,8 @@ class InProcessClient:
 class _Events:
     """The events of a watch, one by one."""
 
-    def __init__(self, watch: Watch, served: Served) -> None:
-        self._watch, self._served = watch, served
+    def __init__(self, watch: Watch, served: Served, form: Callable[[Served, Entry], Object]) -> None:
+        self._watch, self._served, self._form = watch, served, form
         self._items: list[WatchEvent] = []
 
     def __aiter__(self) -> _Events:
@@ -230,4 +334,14 @@ class _Events:
     def _object(self, type: str, entry: Entry) -> Object:
         if type == BOOKMARK:
             return layout.decode_json(self._served.head + entry.tail)  # type: ignore[no-any-return]
-        return self._served.object(entry)
+        return self._form(self._served, entry)
+
+
+def _outline(served: Served, entry: Entry) -> Object:
+    """An object without what is long: decoded that way, once for everybody."""
+    if served.kind.kind not in outlines.KINDS:
+        return served.object(entry)
+    found: Object | None = entry.forms.get(_outline)
+    if found is None:
+        found = entry.forms[_outline] = outlines.decode(served.head + entry.tail)
+    return found

@@ -63,6 +63,9 @@ class Aggregator(Protocol):
     async def answer(self, request: Request, info: RequestInfo, user: User) -> AnyResponse | None:
         """The answer to an authorized request if another server has a part in it, else None. Raises ApiError."""
 
+    def claims(self, group: str, version: str) -> bool:
+        """Whether another server answers for a group version."""
+
 
 class ApiServer:
     """The lists `authenticators`, `authorizers`, `admission` and `routes` may be appended to before serving; `auditor`

@@ -11,7 +11,7 @@ Objects that a client returns are shared and read-only (see `kcore.objects`).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -62,8 +62,12 @@ class Client(Protocol):
         limit: int = 0,
         continue_token: str = "",
         resource_version: str = "",
+        outline: bool = False,
     ) -> ObjectList:
-        """`namespace` "" lists all namespaces. Raises Gone for a continue token that is too old."""
+        """`namespace` "" lists all namespaces. Raises Gone for a continue token that is too old.
+
+        With `outline` the objects come without what is long and seldom wanted (`kcore.objects.outlines`).
+        """
 
     def watch(
         self,
@@ -73,6 +77,7 @@ class Client(Protocol):
         resource_version: str,
         label_selector: str = "",
         field_selector: str = "",
+        outline: bool = False,
     ) -> AbstractAsyncContextManager[AsyncIterator[WatchEvent]]:
         """Changes after `resource_version`, with bookmarks. Entering or iterating raises Gone when it is too
         old (list again). The iterator ends when the server ends the watch: start again where it stopped."""
@@ -114,6 +119,15 @@ class Client(Protocol):
         """Returns the object, or a Status. `uid` and `resource_version` are preconditions (Conflict)."""
 
     async def delete_collection(
-        self, resource: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+        self,
+        resource: GVR,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        propagation: str = "",
     ) -> None:
-        """Delete all that match."""
+        """Delete all that match, as `propagation` says."""
+
+    async def discover(self, group: str, version: str) -> Sequence[Object]:
+        """The resources of a group version, as its discovery document has them (APIResource). Raises NotFound."""

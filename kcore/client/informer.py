@@ -71,8 +71,16 @@ class _Index:
 class Informer:
     """The objects of one resource (in one namespace, with one field selector). Made by `Informers.get`."""
 
-    def __init__(self, resource: GVR, namespace: str = "", field_selector: str = "", detect_mutation: bool = False):
+    def __init__(
+        self,
+        resource: GVR,
+        namespace: str = "",
+        field_selector: str = "",
+        detect_mutation: bool = False,
+        outline: bool = False,
+    ):
         self.resource, self.namespace, self.field_selector = resource, namespace, field_selector
+        self._options: dict[str, Any] = {"outline": True} if outline else {}
         self.synced = trio.Event()
         """Set when the first list is complete, and its handlers have run."""
         self._objects: dict[str, Object] = {}
@@ -221,6 +229,7 @@ class Informer:
                 field_selector=self.field_selector,
                 limit=PAGE,
                 continue_token=token,
+                **self._options,
             )
             for obj in page.items:
                 found[key_of(obj)] = obj
@@ -240,6 +249,7 @@ class Informer:
             self.namespace,
             resource_version=self._version,
             field_selector=self.field_selector,
+            **self._options,
         ) as events:
             async for event in events:
                 obj = event.object
@@ -252,31 +262,32 @@ class Informer:
 
 
 class Informers:
-    """All informers of one part of the process. One for each (resource, namespace, field selector)."""
+    """All informers of one part of the process. One for each (resource, namespace, field selector, outline)."""
 
     def __init__(self, client: Client, *, detect_mutation: bool | None = None):
         self.client = client
         self._detect = bool(os.environ.get("KCORE_DETECT_MUTATION")) if detect_mutation is None else detect_mutation
-        self._informers: dict[tuple[GVR, str, str], Informer] = {}
+        self._informers: dict[tuple[GVR, str, str, bool], Informer] = {}
         self._nursery: trio.Nursery | None = None
         self._scopes: dict[Informer, trio.CancelScope] = {}
 
     def __iter__(self) -> Iterator[Informer]:
         return iter(tuple(self._informers.values()))
 
-    def get(self, resource: GVR, *, namespace: str = "", field_selector: str = "") -> Informer:
-        """The shared informer, made and started at the first request."""
-        wanted = (resource, namespace, field_selector)
+    def get(self, resource: GVR, *, namespace: str = "", field_selector: str = "", outline: bool = False) -> Informer:
+        """The shared informer, made and started at the first request. `outline`: see `Client.list`."""
+        wanted = (resource, namespace, field_selector, outline)
         informer = self._informers.get(wanted)
         if informer is None:
-            informer = self._informers[wanted] = Informer(*wanted, detect_mutation=self._detect)
+            informer = Informer(resource, namespace, field_selector, self._detect, outline)
+            self._informers[wanted] = informer
             if self._nursery is not None:
                 self._nursery.start_soon(self._run, informer)
         return informer
 
     def stop(self, resource: GVR, *, namespace: str = "", field_selector: str = "") -> None:
         """Forget an informer: its resource is not served any more. Its handlers see every object go."""
-        informer = self._informers.pop((resource, namespace, field_selector), None)
+        informer = self._informers.pop((resource, namespace, field_selector, False), None)
         if informer is None:
             return
         if scope := self._scopes.pop(informer, None):

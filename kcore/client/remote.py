@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from kcore import errors
 from kcore.client import APPLY_PATCH, MERGE_PATCH, ObjectList, WatchEvent
 from kcore.http.client import Answer, HttpClient
-from kcore.objects import Object
+from kcore.objects import Object, outlines
 from kcore.objects.resources import GVR
 
 if TYPE_CHECKING:
@@ -63,10 +63,22 @@ def _names(obj: Object) -> tuple[str, str]:
     return meta.get("namespace", ""), meta.get("name", "")
 
 
+class Transport(Protocol):
+    """What an `HttpClient` does for a client."""
+
+    async def request(
+        self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Answer: ...
+
+    def stream(
+        self, method: str, path: str, headers: dict[str, str] | None = None
+    ) -> AbstractAsyncContextManager[tuple[Answer, AsyncIterator[bytes]]]: ...
+
+
 class RemoteClient:
     """See `kcore.client.Client`. Made by `connect`."""
 
-    def __init__(self, http: HttpClient):
+    def __init__(self, http: Transport):
         self.http = http
         """For requests of other kinds: ``await client.http.request("GET", "/version")``."""
 
@@ -101,6 +113,7 @@ class RemoteClient:
         limit: int = 0,
         continue_token: str = "",
         resource_version: str = "",
+        outline: bool = False,
     ) -> ObjectList:
         query = _query(
             labelSelector=label_selector,
@@ -114,6 +127,8 @@ class RemoteClient:
         for item in items:  # a list does not repeat what its items are; a lone object says it
             item.setdefault("apiVersion", resource.api_version)
             item.setdefault("kind", resource.kind)
+        if outline:
+            items = [outlines.strip(item) for item in items]
         meta = page.get("metadata") or {}
         return ObjectList(items, meta.get("resourceVersion", ""), meta.get("continue", ""))
 
@@ -126,6 +141,7 @@ class RemoteClient:
         resource_version: str,
         label_selector: str = "",
         field_selector: str = "",
+        outline: bool = False,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         query = _query(
             watch="1",
@@ -138,7 +154,7 @@ class RemoteClient:
         async with self.http.stream("GET", path, {"Accept": _JSON}) as (answer, pieces):
             if answer.status >= 400:
                 raise _refused(answer)
-            yield _Events(pieces)
+            yield _Events(pieces, outlines.strip if outline else _whole)
 
     async def create(
         self, resource: GVR, obj: Object, namespace: str = "", *, name: str = "", subresource: str = ""
@@ -193,10 +209,22 @@ class RemoteClient:
         return gone
 
     async def delete_collection(
-        self, resource: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+        self,
+        resource: GVR,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        propagation: str = "",
     ) -> None:
-        query = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector, propagationPolicy=propagation)
         await self.call("DELETE", self._path(resource, namespace) + query)
+
+    async def discover(self, group: str, version: str) -> Sequence[Object]:
+        path = f"/apis/{quote(group)}/{quote(version)}" if group else f"/api/{quote(version)}"
+        found = await self.call("GET", path)
+        resources = found.get("resources") if isinstance(found, dict) else None
+        return [one for one in resources or () if isinstance(one, dict)]
 
     @staticmethod
     def _path(resource: GVR, namespace: str = "", name: str = "", subresource: str = "") -> str:
@@ -206,8 +234,8 @@ class RemoteClient:
 class _Events:
     """Watch events, one a line. An ERROR event raises its error."""
 
-    def __init__(self, pieces: AsyncIterator[bytes]):
-        self._pieces = pieces
+    def __init__(self, pieces: AsyncIterator[bytes], form: Callable[[Object], Object]):
+        self._pieces, self._form = pieces, form
         self._decode = msgspec.json.Decoder().decode
         self._lines: deque[bytes] = deque()
         self._rest = b""
@@ -228,7 +256,11 @@ class _Events:
             raise ConnectionAbortedError(f"a watch event makes no sense: {error}") from error
         if kind == "ERROR":
             raise _error(obj)
-        return WatchEvent(kind, obj)
+        return WatchEvent(kind, self._form(obj))
+
+
+def _whole(obj: Object) -> Object:
+    return obj
 
 
 @asynccontextmanager

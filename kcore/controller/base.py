@@ -94,10 +94,16 @@ class Reconciler:
     # --- for subclasses ---
 
     def watch(
-        self, resource: GVR, handler: Handler | None = None, *, namespace: str = "", field_selector: str = ""
+        self,
+        resource: GVR,
+        handler: Handler | None = None,
+        *,
+        namespace: str = "",
+        field_selector: str = "",
+        outline: bool = False,
     ) -> Informer:
         """The shared informer, which `run` waits for; `handler` is called for its changes while this loop runs."""
-        informer = self.informers.get(resource, namespace=namespace, field_selector=field_selector)
+        informer = self.informers.get(resource, namespace=namespace, field_selector=field_selector, outline=outline)
         self._used.append(informer)
         if handler is not None:
             self.handle(informer, handler)

@@ -10,7 +10,7 @@ import copy
 import random
 import uuid
 from bisect import bisect_right
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ import trio
 
 from kcore import clock, errors
 from kcore.client import JSON_PATCH, ObjectList, WatchEvent
-from kcore.objects import Object, selectors
+from kcore.objects import Object, outlines, selectors
 from kcore.objects.resources import GVR
 
 
@@ -66,6 +66,7 @@ class MemoryClient:
         self._changed: dict[str, trio.Condition] = {}
         self._random = random.Random(seed)
         self.fail: errors.ApiError | None = None  # set it and every call raises it
+        self.discovered: dict[tuple[str, str], list[Object]] = {}  # what `discover` finds, by group and version
 
     async def get(self, resource: GVR, name: str, namespace: str = "", *, subresource: str = "") -> Object:
         await self._enter()
@@ -86,6 +87,7 @@ class MemoryClient:
         limit: int = 0,
         continue_token: str = "",
         resource_version: str = "",
+        outline: bool = False,
     ) -> ObjectList:
         await self._enter()
         labels, fields = selectors.parse(label_selector), selectors.parse_fields(field_selector)
@@ -94,6 +96,8 @@ class MemoryClient:
             for (ns, _), o in sorted(self._objects.get(str(resource), {}).items())
             if (not namespace or ns == namespace) and _matches(o, labels, fields)
         ]
+        if outline:
+            items = [outlines.strip(o) for o in items]
         return ObjectList(items, str(self._revision))
 
     @asynccontextmanager
@@ -105,6 +109,7 @@ class MemoryClient:
         resource_version: str,
         label_selector: str = "",
         field_selector: str = "",
+        outline: bool = False,
     ) -> AsyncIterator[AsyncIterator[WatchEvent]]:
         await self._enter()
         labels, fields = selectors.parse(label_selector), selectors.parse_fields(field_selector)
@@ -121,12 +126,13 @@ class MemoryClient:
                     new, old = change.new, change.old
                     if namespace and new["metadata"].get("namespace") != namespace:
                         continue
+                    shown = outlines.strip(new) if outline else new
                     now = change.type != "DELETED" and _matches(new, labels, fields)
                     before = old is not None and _matches(old, labels, fields)
                     if now:
-                        yield WatchEvent("MODIFIED" if before else "ADDED", new)
+                        yield WatchEvent("MODIFIED" if before else "ADDED", shown)
                     elif before:
-                        yield WatchEvent("DELETED", new)
+                        yield WatchEvent("DELETED", shown)
                 async with changed:
                     if at >= len(log):
                         await changed.wait()
@@ -250,11 +256,25 @@ class MemoryClient:
         return await self._write(resource, new, "MODIFIED", old)
 
     async def delete_collection(
-        self, resource: GVR, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+        self,
+        resource: GVR,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        propagation: str = "",
     ) -> None:
         page = await self.list(resource, namespace, label_selector=label_selector, field_selector=field_selector)
         for obj in page.items:
-            await self.delete(resource, obj["metadata"]["name"], obj["metadata"].get("namespace", ""))
+            where = obj["metadata"].get("namespace", "")
+            await self.delete(resource, obj["metadata"]["name"], where, propagation=propagation)
+
+    async def discover(self, group: str, version: str) -> Sequence[Object]:
+        await self._enter()
+        found = self.discovered.get((group, version))
+        if found is None:
+            raise errors.NotFound("the server could not find the requested resource")
+        return found
 
     async def _enter(self) -> None:
         await trio.lowlevel.checkpoint()

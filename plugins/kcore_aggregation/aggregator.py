@@ -44,7 +44,7 @@ class Aggregator:
         part = context.part("api")
         self._server, self._pki, self._client = part.server, part.pki, context.client()
         self._services = informers.get(APISERVICES)
-        self._definitions = informers.get(CUSTOMRESOURCEDEFINITIONS)
+        self._definitions = informers.get(CUSTOMRESOURCEDEFINITIONS, outline=True)
         self._trust = informers.get(
             CONFIGMAPS, namespace=trust.NAMESPACE, field_selector=f"metadata.name={trust.NAME}"
         )
@@ -224,6 +224,9 @@ class Aggregator:
 
             self._backends = Backends(self._server.table, self._pki)
         return self._backends
+
+    def claims(self, group: str, version: str) -> bool:
+        return (group, version) in self.remotes
 
     # --- answering ---------------------------------------------------------------------------------------------------
 

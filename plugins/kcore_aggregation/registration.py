@@ -92,7 +92,10 @@ def custom(definitions: Iterable[Object]) -> dict[str, Object]:
 
 
 async def put(client: Client, wanted: Object, found: Object | None) -> None:
-    """Create or put right one of our own; what somebody else has made of it stays. Raises ApiError."""
+    """Create or put right one of our own. Raises ApiError.
+
+    Without the label it is somebody else's; a built-in group's may have become another server's.
+    """
     if found is None:
         try:
             await client.create(APISERVICES, wanted)
@@ -101,7 +104,9 @@ async def put(client: Client, wanted: Object, found: Object | None) -> None:
         return
     label = (found["metadata"].get("labels") or {}).get(LABEL)
     spec = found["spec"]
-    if label is None or spec.get("service") or {k: v for k, v in spec.items() if v} == wanted["spec"]:
+    if label is None or (label != "true" and spec.get("service")):
+        return
+    if {k: v for k, v in spec.items() if v} == wanted["spec"]:
         return
     await client.update(APISERVICES, {**found, "spec": wanted["spec"]})
 

@@ -6,7 +6,9 @@ only from changes of it; an owner that the graph does not know is asked for at t
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
+from collections.abc import Callable
 
 import trio
 
@@ -15,11 +17,12 @@ from kcore.controller.base import Reconciler
 from kcore.controller.resources import Resources
 from kcore.errors import NotFound
 from kcore.objects import Object, meta
-from kcore.objects.resources import CUSTOMRESOURCEDEFINITIONS, EVENTS, GVR
+from kcore.objects.resources import APISERVICES, CUSTOMRESOURCEDEFINITIONS, EVENTS, GVR
 from kcore_controllers.ownership import Graph, Node
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 SYNC_TIMEOUT = 30.0  # seconds; a resource that is not served must not keep the others waiting
+DISCOVER = 30.0  # seconds after which other servers, if there are any, are asked again what they have
 ABSENT_REMEMBERED = 500  # owners known not to exist
 
 
@@ -32,18 +35,29 @@ class GarbageCollector(Reconciler):
         super().__init__(context)
         self.graph = Graph()
         self._absent: OrderedDict[str, None] = OrderedDict()
-        self.resources = Resources(self.informers.get(CUSTOMRESOURCEDEFINITIONS))
+        self._foreign: dict[GVR, Callable[[], None]] = {}  # how to stop following what other servers have
+        crds = self.informers.get(CUSTOMRESOURCEDEFINITIONS, outline=True)
+        self.resources = Resources(crds, self.informers.get(APISERVICES))
         self._stops.append(self.resources.stop)
         self.resources.follow(self._follow, self._unfollow)
 
     def _follow(self, resource: GVR) -> None:
-        if resource == EVENTS:
+        if resource == EVENTS or not self.resources.can(resource, "list", "watch", "delete"):
             return
         informer = self.informers.get(resource)
         stop = informer.on_change(lambda old, new: self._changed(resource, old, new))
         self._stops.append(stop)
+        if self.resources.is_elsewhere(resource):
+            self._foreign[resource] = stop
+        for uid in self.graph.waiting_for(resource.group, resource.kind):  # now it can be told whether there are any
+            self.queue.add(uid)
 
     def _unfollow(self, resource: GVR) -> None:
+        stop = self._foreign.pop(resource, None)
+        if stop is not None:  # another server's objects have not gone: only nothing is heard of them any more
+            stop()
+            for obj in self.informers.get(resource).items():
+                self.graph.remove(meta.uid(obj))
         self.informers.stop(resource)
 
     def _changed(self, resource: GVR, old: Object | None, new: Object | None) -> None:
@@ -90,6 +104,13 @@ class GarbageCollector(Reconciler):
             for informer in self.informers:
                 await informer.synced.wait()
         await super().run(task_status)
+
+    async def background(self) -> None:
+        """Other servers may come, go, and have more or less than before."""
+        while True:
+            await self.resources.discover(self.client)
+            with trio.move_on_after(DISCOVER if self.resources.elsewhere else math.inf):
+                await self.resources.changed.wait()
 
     # --- the work ---
 

@@ -11,7 +11,7 @@ from kcore.controller.base import Reconciler
 from kcore.controller.resources import Resources
 from kcore.errors import ApiError, MethodNotAllowed, NotFound
 from kcore.objects import Object, meta
-from kcore.objects.resources import CUSTOMRESOURCEDEFINITIONS, GVR, NAMESPACES, PODS
+from kcore.objects.resources import APISERVICES, CUSTOMRESOURCEDEFINITIONS, GVR, NAMESPACES, PODS
 
 FINALIZER = "kubernetes"
 LOOK_FIRST, LOOK_MAX = 0.5, 15.0  # seconds between looks while something is left, doubling
@@ -24,6 +24,10 @@ class _Left:
     counts: Counter[str] = attrs.Factory(Counter)  # by resource
     finalizers: Counter[str] = attrs.Factory(Counter)
     errors: list[str] = attrs.Factory(list)
+    undiscovered: dict[str, str] = attrs.Factory(dict)  # why, by group and version
+
+    def __bool__(self) -> bool:
+        return bool(self.counts or self.errors or self.undiscovered)
 
 
 class NamespaceController(Reconciler):
@@ -33,7 +37,7 @@ class NamespaceController(Reconciler):
         super().__init__(context)
         self.namespaces = self.watch(NAMESPACES, self.enqueue)
         self.pods = self.watch(PODS, self._pod_changed)
-        self.resources = Resources(self.watch(CUSTOMRESOURCEDEFINITIONS))
+        self.resources = Resources(self.watch(CUSTOMRESOURCEDEFINITIONS, outline=True), self.watch(APISERVICES))
         self._stops.append(self.resources.stop)
         self._looks: Counter[str] = Counter()
 
@@ -52,7 +56,7 @@ class NamespaceController(Reconciler):
         if not meta.deleting(namespace) or FINALIZER not in (namespace["spec"].get("finalizers") or ()):
             return None
         left = await self._empty(key)
-        if left.counts or left.errors:
+        if left:
             self._looks[key] += 1
             await self._write_status(namespace, left)
             return float(min(LOOK_FIRST * 2.0 ** (self._looks[key] - 1), LOOK_MAX))
@@ -70,18 +74,23 @@ class NamespaceController(Reconciler):
         if left.counts or left.errors:
             left.counts = Counter({PODS.resource: left.counts[PODS.resource]})
             return left  # what pods may still need goes after them
+        if self.resources.elsewhere:
+            left.undiscovered = await self.resources.discover(self.client)
         for resource in self.resources.namespaced():
-            if resource is not PODS:
+            if resource is not PODS and self.resources.can(resource, "delete"):
                 await self._delete_all(resource, namespace, left)
         return left
 
     async def _delete_all(self, resource: GVR, namespace: str, left: _Left) -> None:
         try:
-            await self.client.delete_collection(resource, namespace)
+            if self.resources.can(resource, "deletecollection"):
+                await self.client.delete_collection(resource, namespace, propagation="Background")
+            else:
+                await self._delete_each(resource, namespace)
             remaining = (await self.client.list(resource, namespace)).items
         except (NotFound, MethodNotAllowed):
             return  # not served here
-        except ApiError as error:
+        except (ApiError, OSError) as error:
             left.errors.append(str(error))
             return
         if remaining:
@@ -89,11 +98,19 @@ class NamespaceController(Reconciler):
             for obj in remaining:
                 left.finalizers.update(obj["metadata"].get("finalizers") or ())
 
+    async def _delete_each(self, resource: GVR, namespace: str) -> None:
+        for obj in (await self.client.list(resource, namespace)).items:
+            try:
+                await self.client.delete(resource, meta.name(obj), namespace, propagation="Background")
+            except NotFound:
+                pass
+
     async def _write_status(self, namespace: Object, left: _Left) -> None:
         old = namespace.get("status") or {}
         status = {**old, "phase": "Terminating", "conditions": [dict(c) for c in old.get("conditions") or ()]}
         pods_only = set(left.counts) == {PODS.resource} and not left.finalizers
-        for condition in _conditions(_Left(errors=left.errors) if pods_only else left):
+        shown = _Left(errors=left.errors, undiscovered=left.undiscovered) if pods_only else left
+        for condition in _conditions(shown):
             meta.set_condition(status, condition)
         if status != old:
             await self.client.update(NAMESPACES, {**namespace, "status": status}, subresource="status")
@@ -105,12 +122,17 @@ def _conditions(left: _Left) -> list[Object]:
 
     resources = ", ".join(_instances(f"{r}." if "." not in r else r, n) for r, n in sorted(left.counts.items()))
     finalizers = ", ".join(f"{f} in {n} resource instances" for f, n in sorted(left.finalizers.items()))
+    groups = ", ".join(f"{group}: {why}" for group, why in sorted(left.undiscovered.items()))
     return [
         one(
             "NamespaceDeletionDiscoveryFailure",
-            False,
-            ("ResourcesDiscovered", ""),
-            ("All resources successfully discovered", ""),
+            bool(left.undiscovered),
+            ("ResourcesDiscovered", "DiscoveryFailed"),
+            (
+                "All resources successfully discovered",
+                f"Discovery failed for some groups, {len(left.undiscovered)} failing: unable to retrieve the complete "
+                f"list of server APIs: {groups}",
+            ),
         ),
         one(
             "NamespaceDeletionGroupVersionParsingFailure",

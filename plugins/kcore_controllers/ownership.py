@@ -55,6 +55,17 @@ class Graph:
     def get(self, uid: str) -> Node | None:
         return self._nodes.get(uid)
 
+    def waiting_for(self, group: str, kind: str) -> list[str]:
+        """What refers to owners of a kind that have not been seen."""
+        found = []
+        for owner, dependents in self._waiting.items():
+            for uid in dependents:
+                node = self._nodes.get(uid)
+                for ref in node.owners if node is not None else ():
+                    if ref.uid == owner and ref.kind == kind and ref.api_version.rpartition("/")[0] == group:
+                        found.append(uid)
+        return found
+
     def put(self, resource: GVR, obj: Object) -> tuple[Node | None, Node]:
         """Note an object; returns the node as it was and as it is."""
         m = obj["metadata"]

@@ -11,12 +11,15 @@ from decimal import Decimal
 
 import trio
 
+from kcore.client.informer import Informer
 from kcore.controller import ControllerContext
 from kcore.controller.base import Reconciler
-from kcore.controller.resources import BUILTIN
+from kcore.controller.resources import Resources
 from kcore.objects import Object, meta, quantity, usage
 from kcore.objects.resources import (
+    APISERVICES,
     CONFIGMAPS,
+    CUSTOMRESOURCEDEFINITIONS,
     GVR,
     PERSISTENTVOLUMECLAIMS,
     PODS,
@@ -27,7 +30,8 @@ from kcore.objects.resources import (
 )
 
 SETTLE = 10.0  # seconds; by then what was booked is stored and seen, or never will be
-FULL_RESYNC = 300.0  # seconds; what is counted at the API (--resource-quota-sync-period)
+FULL_RESYNC = 300.0  # seconds; what is counted at another server (--resource-quota-sync-period)
+SYNC = 10.0  # seconds; what is not served (any more) must not keep other quotas waiting
 _CORE = (SERVICES, CONFIGMAPS, SECRETS, PERSISTENTVOLUMECLAIMS, REPLICATIONCONTROLLERS)
 
 
@@ -40,6 +44,10 @@ class ResourceQuotaController(Reconciler):
         self.quotas = self.watch(RESOURCEQUOTAS, self._quota_changed)
         self.pods = self.watch(PODS, self._object_changed)
         self.counted = {r.resource: self.watch(r, self._object_changed) for r in _CORE}
+        self.resources = Resources(self.watch(CUSTOMRESOURCEDEFINITIONS, outline=True), self.watch(APISERVICES))
+        self._stops.append(self.resources.stop)
+        self._others: dict[GVR, Informer] = {}  # of what quotas count by ``count/RESOURCE.GROUP``
+        self.resources.follow(self._resource_came, self._resource_went)
 
     def _quota_changed(self, old: Object | None, new: Object | None) -> None:
         key = meta.key(new or old or {})
@@ -63,6 +71,19 @@ class ResourceQuotaController(Reconciler):
             for quota in quotas:
                 self._count(meta.key(quota), after=0.05, lower_after=0.0 if freed else SETTLE)
 
+    def _resource_came(self, resource: GVR) -> None:
+        for quota in self.quotas.items():
+            if f"count/{resource}" in (quota["spec"].get("hard") or {}):
+                self._count(meta.key(quota), lower_after=0.0)
+
+    def _resource_went(self, resource: GVR) -> None:
+        if self._others.pop(resource, None) is not None:
+            self._resource_came(resource)  # there is nothing of it any more
+
+    def _number_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is None or new is None:
+            self._object_changed(old, new)
+
     async def reconcile(self, key: str) -> float | None:
         quota = self.quotas.get(key)
         if quota is None:
@@ -77,7 +98,7 @@ class ResourceQuotaController(Reconciler):
             for obj in informer.by_namespace(namespace):
                 if usage.in_scope(quota, obj, resource):
                     usage.add(used, usage.of_object(resource, obj))
-        others = await self._others(hard, namespace, used)
+        others = await self._count_others(hard, namespace, used)
         if trio.current_time() >= self._lower_at.get(key, 0.0):
             self._lower_at.pop(key, None)
         else:
@@ -90,23 +111,34 @@ class ResourceQuotaController(Reconciler):
         left = self._lower_at.get(key, 0.0) - trio.current_time()
         return left if left > 0 else FULL_RESYNC if others else None
 
-    async def _others(self, hard: Object, namespace: str, used: dict[str, Decimal]) -> bool:
-        """``count/RESOURCE.GROUP`` of what is not watched here is counted at the API now and then."""
-        found = False
-        for name in hard:
-            resource = _counted(name)
-            if resource is not None:
+    async def _count_others(self, hard: Object, namespace: str, used: dict[str, Decimal]) -> bool:
+        """``count/RESOURCE.GROUP``: whether any of it is another server's, and has to be asked for now and then."""
+        names = [name for name in hard if name.startswith("count/")]
+        if not names:
+            return False
+        if self.resources.elsewhere:
+            await self.resources.discover(self.client)
+        known = {f"count/{r}": r for r in self.resources.namespaced() if r not in _CORE and r != PODS}
+        asked = False
+        for name in names:
+            resource = known.get(name)
+            if resource is None:
+                continue
+            if self.resources.is_elsewhere(resource):
+                asked = True
                 used[name] = Decimal(len((await self.client.list(resource, namespace)).items))
-                found = True
-        return found
+            else:
+                used[name] = Decimal((await self._informer(resource)).index_size("namespace", namespace))
+        return asked
 
-
-def _counted(name: str) -> GVR | None:
-    prefix, _, resource = name.partition("/")
-    if prefix != "count":
-        return None
-    known = {str(r): r for r in BUILTIN if r.namespaced and r not in _CORE and r != PODS}
-    return known.get(resource)
+    async def _informer(self, resource: GVR) -> Informer:
+        informer = self._others.get(resource)
+        if informer is None:
+            informer = self._others[resource] = self.informers.get(resource)
+            self._stops.append(informer.on_change(self._number_changed))
+        with trio.move_on_after(SYNC):
+            await informer.synced.wait()
+        return informer
 
 
 def _other_usage(old: Object, new: Object) -> bool:

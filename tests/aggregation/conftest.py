@@ -101,7 +101,13 @@ class Api:
 @pytest.fixture(scope="module")
 def api() -> Iterator[Api]:
     names = ["request-header", "certificate", "anonymous"]
-    with running("api-only", set={"api.authentication": names, "api.extensions": ["aggregation"]}) as cluster:
+    settings = {
+        "api.authentication": names,
+        "api.extensions": ["custom-resources", "aggregation"],
+        "controller_manager.use": "default",
+        "controller_manager.controllers": ["namespace", "garbagecollector", "resourcequota"],
+    }
+    with running("api-only", set=settings) as cluster:
         yield Api(cluster)
 
 
