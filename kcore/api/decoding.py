@@ -16,6 +16,7 @@ from kcore.http.messages import Request
 from kcore.objects import Object
 
 MAX_BODY = 3 * 1024 * 1024
+_IN_YAML = "yaml: unmarshal errors:"
 _MAX_PROBLEMS = 100  # unknown or duplicate fields that are told of, as upstream's decoder counts them
 
 
@@ -29,53 +30,68 @@ def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf:
 
     Duplicate fields are told to `caller` according to its fieldValidation.
     """
+    strict = caller is not None and caller.field_validation != "Ignore"
+    obj, repeated = _body(request, kind, strict, protobuf)
+    if repeated and caller is not None:
+        strictness(kind, obj, caller, repeated)
+    return obj
+
+
+def read(request: Request, served: Served, caller: Caller) -> Object:
+    """The body as an object of this kind; duplicate and unknown fields are told together."""
+    kind = served.kind
+    obj, repeated = _body(request, kind.kind, caller.field_validation != "Ignore", bool(kind.message))
+    return typed(served, obj, caller, repeated, request.body)
+
+
+def _body(request: Request, kind: str, strict: bool, protobuf: bool) -> tuple[Object, list[str]]:
+    """The object, and which of its fields are given twice."""
     if len(request.body) > MAX_BODY:
         raise errors.ApiError(
             f"Request entity too large: limit is {MAX_BODY}", code=413, reason="RequestEntityTooLarge"
         )
     type = media_type(request) or JSON
-    duplicates: list[str] = []
-    strict = caller is not None and caller.field_validation != "Ignore"
     try:
         if type == JSON:
             obj = json.decode(request.body)
-            if strict:
-                duplicates = json.duplicate_fields(request.body, obj)
-        elif type == YAML or (type == PROTOBUF and protobuf):
-            obj = decoded(request, type)
-        else:
-            raise unsupported(protobuf)
+            return obj, json.duplicate_fields(request.body, obj) if strict else []
+        if type == YAML or (type == PROTOBUF and protobuf):
+            obj, repeated = decoded(request, type)
+            return obj, [in_yaml(repeated)] if repeated and strict else []
     except errors.BadRequest as error:
         raise unrecognized(kind, error.message, request.body) from None
-    if duplicates and caller is not None:
-        strictness(kind, obj, caller, duplicates)
-    return obj
+    raise unsupported(protobuf)
 
 
-def decoded(request: Request, type: str) -> Object:
-    """The body as YAML or protobuf. Raises BadRequest."""
+def in_yaml(repeated: list[str]) -> str:
+    """The keys that are given twice, as one error of upstream's YAML decoder."""
+    return "\n  ".join((_IN_YAML, *repeated))
+
+
+def decoded(request: Request, type: str) -> tuple[Object, list[str]]:
+    """The body as YAML or protobuf, and the keys that YAML gives twice. Raises BadRequest."""
     ahead, request.decoded = request.decoded, None
     if ahead is None:
         return slow(request.body, type)
     if isinstance(ahead, errors.BadRequest):
         raise ahead
-    obj: Object = ahead
-    return obj
+    found: tuple[Object, list[str]] = ahead
+    return found
 
 
-def slow(body: bytes, type: str) -> Object:
+def slow(body: bytes, type: str) -> tuple[Object, list[str]]:
     """Decode one of the formats that take long. Raises BadRequest."""
     if type == PROTOBUF:
         from kcore.api.codec import protobuf
 
-        return protobuf.decode(body)
+        return protobuf.decode(body), []
     if body.startswith(b"{"):
         obj = _plain_json(body)
-        if obj is not None:
-            return obj
+        if obj is not None and not json.duplicate_fields(body, obj):
+            return obj, []
     from kcore.api.codec import yaml
 
-    return yaml.decode(body)
+    return yaml.decode_strictly(body)
 
 
 def _plain_json(body: bytes) -> Object | None:
@@ -103,14 +119,17 @@ def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
     )
 
 
-def typed(served: Served, obj: Object, caller: Caller) -> Object:
-    """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest."""
+def typed(served: Served, obj: Object, caller: Caller, repeated: list[str] | None = None, raw: bytes = b"") -> Object:
+    """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest.
+
+    `repeated` are the fields that the body `raw` gives twice.
+    """
     kind = served.kind
     if kind.conversion is not None:
         _claim(kind, obj)
     else:
         adopt(kind.kind, kind.api_version, obj)
-    shape(kind, kind.schema, obj, caller)
+    shape(kind, kind.schema, obj, caller, repeated, raw)
     return obj
 
 
@@ -143,13 +162,20 @@ def _claim(kind: Kind, obj: Object) -> None:
         raise errors.invalid(said, name if isinstance(name, str) else "", [cause], kind.group)
 
 
-def shape(kind: Kind, schema: Schema, obj: Object, caller: Caller) -> None:
+def shape(
+    kind: Kind, schema: Schema, obj: Object, caller: Caller, repeated: list[str] | None = None, raw: bytes = b""
+) -> None:
     """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
-    unknown = validation.prepare(obj, schema, kind.kind)
+    problems = validation.prepare(obj, schema, kind.kind)
     if kind.conversion is not None:
-        unknown.sort()
-    if unknown and caller.field_validation != "Ignore":
-        strictness(kind.kind, obj, caller, unknown)
+        problems.sort()
+    if repeated:
+        if kind.conversion is None and not repeated[0].startswith(_IN_YAML):
+            problems = json.in_order(raw, problems, repeated)
+        else:
+            problems = [*repeated, *problems]
+    if problems and caller.field_validation != "Ignore":
+        strictness(kind.kind, obj, caller, problems)
     if type(obj.get("metadata")) is not dict:
         obj["metadata"] = {}
 
@@ -170,4 +196,14 @@ def strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None
             + ", ".join(problems)
         )
     for problem in problems:
-        caller.warn(problem)
+        for line in problem.removeprefix(_IN_YAML).strip().split("\n"):
+            caller.warn(line.strip())
+
+
+def strictly_applied(caller: Caller, repeated: list[str]) -> None:
+    """Keys that an applied configuration gives twice: told, refused or passed over."""
+    if repeated and caller.field_validation == "Strict":
+        raise errors.BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {in_yaml(repeated)}")
+    if caller.field_validation == "Warn":
+        for line in repeated:
+            caller.warn(line)

@@ -28,8 +28,9 @@ _META_ORDER = (
 class Patch:
     """A patch that can be applied again and again: `apply` takes an object that it may change."""
 
-    def __init__(self, served: Served, type: str, value: Any) -> None:
+    def __init__(self, served: Served, type: str, value: Any, repeated: list[str] | None = None) -> None:
         self.type, self._served = type, served
+        self.repeated = repeated or []  # keys of an applied configuration that are given twice
         self._raw = layout.encode_json(value)
 
     @property
@@ -76,7 +77,7 @@ def decode(served: Served, request: Request, type: str) -> Patch:
         return Patch(served, type, value)
     if type == APPLY:
         try:
-            return Patch(served, type, decoding.decoded(request, type))
+            return Patch(served, type, *decoding.decoded(request, type))
         except errors.BadRequest as error:
             raise errors.BadRequest(f"error decoding YAML: {error.message}") from None
     if type == STRATEGIC_PATCH:
@@ -216,9 +217,15 @@ def _configuration(served: Served, patch: Patch, name: str, namespace: str, call
     meta["name"] = name
     # not brought into Go's form: what the client did not write it does not own
     validation.decode_check(applied, kind.schema, kind.kind)
-    if caller.field_validation != "Ignore":
-        decoding.strictness(kind.kind, applied, caller, validation.unknown_fields(applied, kind.schema))
     return applied
+
+
+def _strictly(served: Served, applied: Object, patch: Patch, caller: Caller) -> None:
+    """After merging, which refuses undeclared fields itself where the schema names any: what else is wrong."""
+    decoding.strictly_applied(caller, patch.repeated)
+    if caller.field_validation != "Ignore":
+        kind = served.kind
+        decoding.strictness(kind.kind, applied, caller, validation.unknown_fields(applied, kind.schema))
 
 
 def _applied(
@@ -240,6 +247,7 @@ def _applied(
         reset=served.kind.strategy.managed_reset(subresource),
         convert=served.in_version,
     )
+    _strictly(served, applied, patch, caller)
     return decoding.settled(served, result)
 
 
@@ -266,4 +274,5 @@ def _created(served: Served, namespace: str, name: str, patch: Patch, caller: Ca
         force=caller.force,
         reset=kind.strategy.managed_reset(""),
     )
+    _strictly(served, applied, patch, caller)
     return decoding.settled(served, new)

@@ -74,8 +74,7 @@ class Verbs:
         form = self._form(request, served)
         caller = options.caller(request, user, "create")
         with caller:
-            obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
-            decoding.typed(served, obj, caller)
+            obj = decoding.read(request, served, caller)
             written = await self._storage.create(served, info.namespace, obj, caller)
         return _answer(request, served, written, form, caller)
 
@@ -91,8 +90,7 @@ class Verbs:
         form = self._form(request, served)
         caller = options.caller(request, user, "update")
         with caller:
-            obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message))
-            decoding.typed(served, obj, caller)
+            obj = decoding.read(request, served, caller)
             addressed(obj, info.namespace, info.name)
             written = await self.put(
                 served, info.namespace, info.name, obj, caller, subresource=subresource, prepare=prepare

@@ -90,7 +90,7 @@ def test_json_that_is_applied_means_what_it_means_as_yaml(text):
     from kcore.api.codec import yaml
 
     expected = yaml.decode(text.encode())
-    found = decoding.slow(text.encode(), APPLY)
+    found, _ = decoding.slow(text.encode(), APPLY)
     assert msgspec.json.encode(found) == msgspec.json.encode(expected)
 
 

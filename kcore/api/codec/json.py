@@ -252,6 +252,37 @@ def duplicate_fields(body: bytes, obj: Object | None = None) -> list[str]:
     return found
 
 
+def in_order(body: bytes, unknown: list[str], duplicate: list[str]) -> list[str]:
+    """Unknown and duplicate fields of an object as its type's decoder comes across them.
+
+    It passes over what it does not know: such a field, and what is in it, is never a duplicate.
+    """
+    places: dict[str, int] = {}
+    tree = _json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs)
+    _walk_places(tree, "", places, set(unknown))
+    kept = [problem for problem in dict.fromkeys([*unknown, *duplicate]) if problem in places]
+    return sorted(kept, key=places.__getitem__) + [problem for problem in unknown if problem not in places]
+
+
+def _walk_places(value: Any, path: str, places: dict[str, int], unknown: set[str]) -> None:
+    """Where each problem is met first: of a duplicate, its second mention."""
+    if isinstance(value, _Pairs):
+        seen: set[str] = set()
+        for key, item in value:
+            at = f"{path}.{key}" if path else key
+            problem = f'unknown field "{at}"'
+            if problem in unknown:
+                places.setdefault(problem, len(places))
+                continue
+            if key in seen:
+                places.setdefault(f'duplicate field "{at}"', len(places))
+            seen.add(key)
+            _walk_places(item, at, places, unknown)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _walk_places(item, f"{path}[{i}]", places, unknown)
+
+
 class _Pairs(list[tuple[str, Any]]):
     """An object's members with their duplicates."""
 

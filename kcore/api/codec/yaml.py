@@ -49,6 +49,16 @@ def decode(body: bytes) -> Object:
     return next(_documents(body), {})
 
 
+def decode_strictly(body: bytes) -> tuple[Object, list[str]]:
+    """The same, and the `duplicate_fields` of the document. Raises BadRequest."""
+    for node in _nodes(body):
+        if node is not None:
+            found: list[str] = []
+            _find_duplicates(node, found, set())
+            return _built(node), found
+    return {}, []
+
+
 def decode_all(body: bytes) -> list[Object]:
     """All documents that are not empty. Raises BadRequest."""
     return [d for d in _documents(body) if d]
@@ -74,15 +84,18 @@ def encode(obj: Any) -> bytes:
 
 def _documents(body: bytes) -> Iterator[Object]:
     for node in _nodes(body):
-        if node is None:
-            continue
-        try:
-            value = _Build().value(node, 0)
-        except _Problem as e:
-            raise BadRequest(f"yaml: {e}") from None
-        except RecursionError:
-            raise BadRequest(f"yaml: exceeded max depth of {_MAX_DEPTH}") from None
-        yield as_object(value)
+        if node is not None:
+            yield _built(node)
+
+
+def _built(node: yaml.Node) -> Object:
+    try:
+        value = _Build().value(node, 0)
+    except _Problem as e:
+        raise BadRequest(f"yaml: {e}") from None
+    except RecursionError:
+        raise BadRequest(f"yaml: exceeded max depth of {_MAX_DEPTH}") from None
+    return as_object(value)
 
 
 def _nodes(body: bytes) -> Iterator[yaml.Node | None]:
