@@ -231,6 +231,14 @@ def already_exists(resource: str, name: str, group: str = "") -> AlreadyExists:
     return AlreadyExists(f'{full} "{name}" already exists', details=_details(resource, name, group))
 
 
+def name_taken(resource: str, name: str, group: str = "") -> AlreadyExists:
+    """Of an object with a generateName: trying again makes another name."""
+    error = already_exists(resource, name, group)
+    error.message += ", the server was not able to generate a unique name for the object"
+    error.details = {**(error.details or {}), "retryAfterSeconds": 1}
+    return error
+
+
 def conflict(resource: str, name: str, why: str, group: str = "") -> Conflict:
     full = f"{resource}.{group}" if group else resource
     return Conflict(

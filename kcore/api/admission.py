@@ -65,9 +65,12 @@ class AdmissionRequest:
 
 
 class Admission:
-    """Base class: lets everything pass. `handles` is asked once per request and should be cheap."""
+    """Base class: lets everything pass. `handles` is asked once per request, if it is not `steady`: keep it cheap."""
 
     name: str = ""
+    steady: bool = False
+    """What `handles` says depends on the request's operation, kind and subresource alone: it is asked once for each
+    combination of them, and not for every request."""
 
     def handles(self, request: AdmissionRequest) -> bool:
         return True

@@ -83,14 +83,16 @@ def page_json(served: Served, found: Page) -> Body:
         for each in found.entries:
             pieces += served.item(each, between)
     else:
-        # what `Entry.item` does, in half the time: a list may be of a hundred thousand
+        # what `Entry.item` does, in a third of the time: a list may be of a hundred thousand
         stored, start = served.stored_head, layout.START.join((between.replace(b"%", b"%%"), b'"%d",'))
         at = len(stored) + layout.META
-        for each in found.entries:
-            if each.value.startswith(stored):
-                pieces.append(start % each.revision)
-                pieces.append(memoryview(each.value)[at:])
-            else:
+        if all([each.value.startswith(stored) for each in found.entries]):  # noqa: C419  # a generator takes twice as long
+            own = pieces * (2 * len(found.entries))
+            own[::2] = [start % each.revision for each in found.entries]
+            own[1::2] = [memoryview(each.value)[at:] for each in found.entries]
+            pieces += own
+        else:
+            for each in found.entries:
                 pieces += each.item(between)
     if found.entries:
         pieces[1] = pieces[1][1:]  # no comma before the first

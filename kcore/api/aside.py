@@ -18,9 +18,11 @@ from kcore.http.messages import Request
 
 LONG = 64 * 1024  # bytes: what is shorter is done before a thread would have begun
 _AT_ONCE = 2  # more would only make each wait for the others
+_WAITING = 16  # threads that do nothing but wait for an answer
 
 T = TypeVar("T")
 _limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("kcore.api.aside")
+_waiting: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("kcore.api.aside.waiting")
 
 
 async def run(size: int, work: Callable[[], T]) -> T:
@@ -32,6 +34,16 @@ async def run(size: int, work: Callable[[], T]) -> T:
     except LookupError:
         limiter = trio.CapacityLimiter(_AT_ONCE)
         _limiter.set(limiter)
+    return await trio.to_thread.run_sync(work, limiter=limiter)
+
+
+async def waiting(work: Callable[[], T]) -> T:
+    """What `work` returns or raises: it may ask webhooks meanwhile, by `trio.from_thread.run`."""
+    try:
+        limiter = _waiting.get()
+    except LookupError:
+        limiter = trio.CapacityLimiter(_WAITING)
+        _waiting.set(limiter)
     return await trio.to_thread.run_sync(work, limiter=limiter)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import attrs
+import msgspec
 
 from kcore.http.messages import Request
 
@@ -19,6 +20,9 @@ class User:
     extra: dict[str, list[str]] = attrs.field(factory=dict, eq=False, hash=False)
 
 
+AUTHENTICATED = "system:authenticated"
+"""The group of everybody who is known."""
+
 ANONYMOUS = User("system:anonymous", ("system:unauthenticated",))
 
 
@@ -28,12 +32,11 @@ class Authenticator(Protocol):
     async def authenticate(self, request: Request) -> User | None:
         """The user, or None for "none of mine". Raises Unauthorized for credentials that are mine but bad.
 
-        The machinery adds the group system:authenticated.
+        The machinery adds the group `AUTHENTICATED`, if it is not there yet.
         """
 
 
-@attrs.frozen(slots=True)
-class Attributes:
+class Attributes(msgspec.Struct, frozen=True, gc=False):  # made for every request
     """What somebody wants to do (authorization/v1 ResourceAttributes or NonResourceAttributes)."""
 
     user: User
@@ -49,8 +52,7 @@ class Attributes:
     field_selector: str = ""
 
 
-@attrs.frozen(slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     """`allowed` is True, False for "no, and nobody else shall say yes", or None for "no opinion"."""
 
     allowed: bool | None

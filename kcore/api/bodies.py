@@ -63,6 +63,15 @@ def schema(kind: str) -> Schema | None:
     return _SCHEMAS.get(kind)
 
 
+_TYPE = dict.fromkeys(("apiVersion", "kind"), _STRING)
+_TYPED = {kind: Schema("object", name=schema.name, properties=_TYPE) for kind, schema in _SCHEMAS.items()}
+
+
+def typed_schema(kind: str) -> Schema | None:
+    """By its name the decoder knows all members of the Go type, and what is none."""
+    return _TYPED.get(kind)
+
+
 def check(obj: Object, kind: str) -> None:
     """Raises BadRequest for a value of the wrong type, as Go's decoder puts it. Kinds that are not here pass."""
     schema = _SCHEMAS.get(kind)

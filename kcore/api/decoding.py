@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kcore import errors
-from kcore.api import fields, layout, validation
+from kcore.api import bodies, fields, layout, validation
 from kcore.api.codec import json, unrecognized
 from kcore.api.kinds import Kind
 from kcore.api.negotiate import JSON, PROTOBUF, YAML
@@ -16,7 +17,8 @@ from kcore.http.messages import Request
 from kcore.objects import Object
 
 MAX_BODY = 3 * 1024 * 1024
-_IN_YAML = "yaml: unmarshal errors:"
+_YAML_PROBLEMS = "yaml: unmarshal errors:"
+_PARTS = re.compile(r"[^.\[\]]+").findall  # of a field's path
 _MAX_PROBLEMS = 100  # unknown or duplicate fields that are told of, as upstream's decoder counts them
 
 
@@ -25,51 +27,43 @@ def media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";", 1)[0].strip().lower()
 
 
-def body(request: Request, kind: str, caller: Caller | None = None, *, protobuf: bool = True) -> Object:
+def body(
+    request: Request, kind: str, caller: Caller | None = None, *, protobuf: bool = True, typed: bool = False
+) -> Object:
     """The decoded body, of whatever kind it says it is. Raises BadRequest, UnsupportedMediaType, or 413.
 
-    Duplicate fields are told to `caller` according to its fieldValidation.
+    Duplicate fields are told to `caller` according to its fieldValidation; if the object is going to be `typed`,
+    that tells them, together with the unknown ones.
     """
-    strict = caller is not None and caller.field_validation != "Ignore"
-    obj, repeated = _body(request, kind, strict, protobuf)
-    if repeated and caller is not None:
-        strictness(kind, obj, caller, repeated)
-    return obj
-
-
-def read(request: Request, served: Served, caller: Caller) -> Object:
-    """The body as an object of this kind; duplicate and unknown fields are told together."""
-    kind = served.kind
-    obj, repeated = _body(request, kind.kind, caller.field_validation != "Ignore", bool(kind.message))
-    return typed(served, obj, caller, repeated, request.body)
-
-
-def _body(request: Request, kind: str, strict: bool, protobuf: bool) -> tuple[Object, list[str]]:
-    """The object, and which of its fields are given twice."""
     if len(request.body) > MAX_BODY:
         raise errors.ApiError(
             f"Request entity too large: limit is {MAX_BODY}", code=413, reason="RequestEntityTooLarge"
         )
     type = media_type(request) or JSON
+    duplicates: list[str] = []
+    strict = caller is not None and caller.field_validation != "Ignore"
     try:
         if type == JSON:
             obj = json.decode(request.body)
-            return obj, json.duplicate_fields(request.body, obj) if strict else []
-        if type == YAML or (type == PROTOBUF and protobuf):
-            obj, repeated = decoded(request, type)
-            return obj, [in_yaml(repeated)] if repeated and strict else []
+            if strict:
+                duplicates = json.duplicate_fields(request.body, obj)
+        elif type == YAML or (type == PROTOBUF and protobuf):
+            obj, lines = decoded(request, type)
+            duplicates = [_YAML_PROBLEMS + "".join(f"\n  {line}" for line in lines)] if lines and strict else []
+        else:
+            raise unsupported(protobuf)
     except errors.BadRequest as error:
         raise unrecognized(kind, error.message, request.body) from None
-    raise unsupported(protobuf)
-
-
-def in_yaml(repeated: list[str]) -> str:
-    """The keys that are given twice, as one error of upstream's YAML decoder."""
-    return "\n  ".join((_IN_YAML, *repeated))
+    if caller is not None:
+        if typed:
+            caller.duplicates, caller.text = duplicates, request.body if type == JSON else b""
+        elif duplicates:
+            strictness(kind, obj, caller, duplicates)
+    return obj
 
 
 def decoded(request: Request, type: str) -> tuple[Object, list[str]]:
-    """The body as YAML or protobuf, and the keys that YAML gives twice. Raises BadRequest."""
+    """The body as YAML or protobuf, and YAML's duplicate keys. Raises BadRequest."""
     ahead, request.decoded = request.decoded, None
     if ahead is None:
         return slow(request.body, type)
@@ -80,7 +74,7 @@ def decoded(request: Request, type: str) -> tuple[Object, list[str]]:
 
 
 def slow(body: bytes, type: str) -> tuple[Object, list[str]]:
-    """Decode one of the formats that take long. Raises BadRequest."""
+    """Decode one of the formats that take long, and tell keys that YAML has twice. Raises BadRequest."""
     if type == PROTOBUF:
         from kcore.api.codec import protobuf
 
@@ -91,7 +85,7 @@ def slow(body: bytes, type: str) -> tuple[Object, list[str]]:
             return obj, []
     from kcore.api.codec import yaml
 
-    return yaml.decode_strictly(body)
+    return yaml.decode_strict(body)
 
 
 def _plain_json(body: bytes) -> Object | None:
@@ -119,17 +113,26 @@ def unsupported(protobuf: bool = True) -> errors.UnsupportedMediaType:
     )
 
 
-def typed(served: Served, obj: Object, caller: Caller, repeated: list[str] | None = None, raw: bytes = b"") -> Object:
-    """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest.
-
-    `repeated` are the fields that the body `raw` gives twice.
-    """
+def typed(served: Served, obj: Object, caller: Caller) -> Object:
+    """Make a decoded body an object of this kind: checked, pruned, normal. Raises BadRequest."""
     kind = served.kind
     if kind.conversion is not None:
         _claim(kind, obj)
     else:
         adopt(kind.kind, kind.api_version, obj)
-    shape(kind, kind.schema, obj, caller, repeated, raw)
+    shape(kind.kind, kind.schema, obj, caller, custom=kind.conversion is not None)
+    return obj
+
+
+def part(request: Request, kind: str, api_version: str, caller: Caller) -> Object:
+    """A body that is no resource (an Eviction), decoded and checked. Raises BadRequest."""
+    schema = bodies.typed_schema(kind)
+    obj = body(request, kind, caller, typed=schema is not None)
+    adopt(kind, api_version, obj)
+    if schema is not None:
+        shape(kind, schema, obj, caller)
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
     return obj
 
 
@@ -162,22 +165,28 @@ def _claim(kind: Kind, obj: Object) -> None:
         raise errors.invalid(said, name if isinstance(name, str) else "", [cause], kind.group)
 
 
-def shape(
-    kind: Kind, schema: Schema, obj: Object, caller: Caller, repeated: list[str] | None = None, raw: bytes = b""
-) -> None:
+def shape(kind: str, schema: Schema, obj: Object, caller: Caller, *, custom: bool = False) -> None:
     """Types as declared, unknown fields warned about or refused and dropped, values in their normal form."""
-    problems = validation.prepare(obj, schema, kind.kind)
-    if kind.conversion is not None:
-        problems.sort()
-    if repeated:
-        if kind.conversion is None and not repeated[0].startswith(_IN_YAML):
-            problems = json.in_order(raw, problems, repeated)
-        else:
-            problems = [*repeated, *problems]
+    problems = validation.prepare(obj, schema, kind)
+    if problems or caller.duplicates:
+        problems = _in_order(caller, problems, custom)
     if problems and caller.field_validation != "Ignore":
-        strictness(kind.kind, obj, caller, problems)
+        strictness(kind, obj, caller, problems)
     if type(obj.get("metadata")) is not dict:
         obj["metadata"] = {}
+
+
+def _in_order(caller: Caller, unknown: list[str], custom: bool) -> list[str]:
+    """JSON is read into a built-in kind in one go; otherwise duplicates are found first, and then what is unknown."""
+    duplicates, caller.duplicates = caller.duplicates, []
+    if caller.text and not custom:
+        return json.strict_problems(caller.text, unknown) if duplicates else unknown
+    return [*duplicates, *sorted(unknown, key=_go_order)]
+
+
+def _go_order(problem: str) -> list[tuple[int, str]]:
+    """Maps are walked in the order of their keys, lists in their own."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _PARTS(problem)]
 
 
 def settled(served: Served, obj: Object) -> Object:
@@ -195,15 +204,14 @@ def strictness(kind: str, obj: Any, caller: Caller, problems: list[str]) -> None
             f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: '
             + ", ".join(problems)
         )
+    tell(problems, caller)
+
+
+def tell(problems: list[str], caller: Caller) -> None:
+    """Warn of problems: each line of YAML's is one."""
     for problem in problems:
-        for line in problem.removeprefix(_IN_YAML).strip().split("\n"):
-            caller.warn(line.strip())
-
-
-def strictly_applied(caller: Caller, repeated: list[str]) -> None:
-    """Keys that an applied configuration gives twice: told, refused or passed over."""
-    if repeated and caller.field_validation == "Strict":
-        raise errors.BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {in_yaml(repeated)}")
-    if caller.field_validation == "Warn":
-        for line in repeated:
-            caller.warn(line)
+        if _YAML_PROBLEMS in problem:
+            for line in problem.splitlines()[1:]:
+                caller.warn(line.strip())
+        else:
+            caller.warn(problem)

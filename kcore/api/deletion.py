@@ -44,7 +44,7 @@ async def delete(
         if not admitted:
             old = served.object(entry)
             request = admission_request("DELETE", served, "", namespace, name, caller, None, old)
-            await storage.validate(request, await storage.admit(request))
+            await storage.admitting.validate(request, await storage.admitting.admit(request))
         strategy = served.kind.strategy
         if strategy.orphans_by_default and strategy.orphan_warning and not options.propagation:
             caller.warn(strategy.orphan_warning)
@@ -58,7 +58,7 @@ async def delete(
 
 def _check(served: Served, entry: Entry, options: DeleteOptions) -> None:
     kind = served.kind
-    if options.uid:
+    if options.uid is not None:
         uid = served.object(entry)["metadata"].get("uid", "")
         if uid != options.uid:
             raise errors.conflict(
@@ -68,7 +68,7 @@ def _check(served: Served, entry: Entry, options: DeleteOptions) -> None:
                 "The object might have been deleted and then recreated",
                 kind.group,
             )
-    if options.resource_version and options.resource_version != str(entry.revision):
+    if options.resource_version is not None and options.resource_version != str(entry.revision):
         raise errors.conflict(
             kind.kind,
             entry.name,
@@ -123,8 +123,8 @@ def mark(served: Served, obj: Object, options: DeleteOptions) -> tuple[Object | 
     graceful = False
     period = 0
     if meta.get("deletionTimestamp"):
-        left = meta.get("deletionGracePeriodSeconds") or 0
-        if strategy.graceful_seconds is not None and left:
+        left = meta.get("deletionGracePeriodSeconds")
+        if strategy.graceful_seconds is not None and left is not None:
             if options.grace is None or options.grace >= left:
                 return None
             graceful, period = True, options.grace

@@ -143,7 +143,7 @@ class InProcessClient:
         resource_version: str = "",
     ) -> Object:
         served = await self._enter("delete", resource, namespace, name)
-        options = DeleteOptions(grace_seconds, propagation, uid, resource_version)
+        options = DeleteOptions(grace_seconds, propagation, uid or None, resource_version or None)
         written = await deletion.delete(self._server.storage, served, namespace, name, options, self._caller())
         return served.object(written.entry)
 

@@ -54,6 +54,14 @@ class Conversion:
         """An object of this version in the storage version. Raises InternalError where a webhook fails."""
         raise NotImplementedError
 
+    def across(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
+        """An object of any version of the kind in another one, and that one's schema; None if there is none such.
+
+        Neither defaulted nor changed in place. Where `remote`, it is called in a worker thread (`aside.waiting`).
+        Raises InternalError where a webhook fails.
+        """
+        raise NotImplementedError
+
     def written(self, revision: int) -> None:
         """An object of this declaration has been stored: perhaps after another one took its place."""
 

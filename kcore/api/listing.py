@@ -8,6 +8,7 @@ cache, while nothing has changed since), so that all pages together are one stat
 from __future__ import annotations
 
 import base64
+import re
 
 import attrs
 import msgspec
@@ -25,6 +26,7 @@ from kcore.errors import Compacted, FutureRevision
 from kcore.http.messages import Request
 
 _CHUNK = 500  # keys read at a time when a selector picks from a page of the store
+_BASE64 = re.compile(r"[A-Za-z0-9_-]*").match
 _DIGITS = 1000  # of a number; int() refuses text of thousands
 _TOKEN_VERSION = "meta.k8s.io/v1"
 _EXPIRED_TOKEN = (
@@ -270,10 +272,10 @@ def _make_token(revision: int, start: str) -> str:
 def _read_token(token: str) -> tuple[int, str]:
     """(revision, key to start at). Raises BadRequest."""
     invalid = "invalid continue token: continue key is not valid"
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except ValueError:
-        raise errors.BadRequest(f"{invalid}: illegal base64 data at input byte 0") from None
+    at = len(_BASE64(token)[0])  # type: ignore[index]  # it always matches
+    if at < len(token) or at % 4 == 1:
+        raise errors.BadRequest(f"{invalid}: illegal base64 data at input byte {at - (at == len(token))}")
+    raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
     try:
         data = msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -283,6 +285,10 @@ def _read_token(token: str) -> tuple[int, str]:
     if version != _TOKEN_VERSION:
         raise errors.BadRequest(f"{invalid}: server does not recognize this encoded version {version}")
     start, revision = data.get("start"), data.get("rv")
-    if not isinstance(start, str) or not start or type(revision) is not int or ".." in start.split("/"):
-        raise errors.BadRequest(f"{invalid}: incorrect encoded start resourceVersion")
+    if type(revision) is not int or not revision:
+        raise errors.BadRequest(f"{invalid}: incorrect encoded start resourceVersion (version {version})")
+    if not isinstance(start, str) or not start:
+        raise errors.BadRequest(f"{invalid}: encoded start key empty (version {version})")
+    if not {".", ".."}.isdisjoint(start.split("/")):
+        raise errors.BadRequest(f"{invalid}: invalid key")
     return revision, start

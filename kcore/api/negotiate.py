@@ -36,7 +36,7 @@ PLAIN = Form()
 
 @lru_cache(maxsize=256)
 def clauses(accept: str) -> tuple[tuple[str, dict[str, str]], ...]:
-    """The clauses of an Accept header, best first: (media type, parameters)."""
+    """The clauses of an Accept header, best first, of equals those without wildcards: (media type, parameters)."""
     found = []
     for at, clause in enumerate(accept.split(",")):
         media, *raw = clause.split(";")
@@ -46,9 +46,10 @@ def clauses(accept: str) -> tuple[tuple[str, dict[str, str]], ...]:
         except ValueError:
             quality = 1.0
         if media.strip() and quality > 0:
-            found.append((-quality, at, media.strip().lower(), params))
-    found.sort(key=lambda clause: clause[:2])
-    return tuple((media, params) for _, _, media, params in found)
+            name = media.strip().lower()
+            found.append((-quality, name.startswith("*/"), name.endswith("/*"), at, name, params))
+    found.sort(key=lambda clause: clause[:4])
+    return tuple((media, params) for *_, media, params in found)
 
 
 def negotiate(request: Request, *, protobuf: bool = True, watch: bool = False, go_type: str = "") -> Form:
@@ -57,8 +58,8 @@ def negotiate(request: Request, *, protobuf: bool = True, watch: bool = False, g
     `protobuf`: the kind has that form. `go_type`: what upstream calls the answer in its refusals, "*core.PodList".
     """
     accept = request.headers.get("accept", "")
-    pretty = _pretty(request)
-    if not pretty and accept in ("", JSON, "*/*"):
+    asked = _pretty(request)
+    if not asked and accept in ("", JSON, "*/*"):
         return PLAIN
     for media, params in clauses(accept or "*/*"):
         if media in _WILDCARDS:
@@ -67,7 +68,12 @@ def negotiate(request: Request, *, protobuf: bool = True, watch: bool = False, g
             continue
         if media not in (JSON, YAML, PROTOBUF) or (media == YAML and watch):
             continue
+        if (stream := params.get("stream")) and (stream != "watch" or media == YAML):
+            continue
         wants = params.get("as", "")
+        if wants == "Table" and media == PROTOBUF:
+            continue  # there is no such form
+        pretty = asked or params.get("pretty") == "1"
         if wants and params.get("g") == "meta.k8s.io" and params.get("v") in ("v1", "v1beta1"):
             is_list = go_type.endswith("List")
             if wants == "PartialObjectMetadataList" and not is_list:

@@ -15,6 +15,7 @@ from kcore.http.messages import Request
 
 _FIELD_VALIDATION = ("", "Ignore", "Strict", "Warn")
 _POLICIES = ("Foreground", "Background", "Orphan")
+_SCHEME = "k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:37"  # errors name it
 APPLY = "application/apply-patch+yaml"
 _INTEGER = re.compile(r"[-+]?[0-9]+").fullmatch  # what strconv takes: int() would take "1_000", " 1" and other scripts
 _DIGITS = 1000
@@ -32,6 +33,12 @@ class Caller:
     warnings: list[str] = attrs.Factory(list)
     options: dict[str, Any] = attrs.Factory(dict)  # the *Options object, as admission sees it
     annotations: dict[str, str] = attrs.Factory(dict)  # what admission wants in the audit log
+    duplicates: list[str] = attrs.Factory(list)  # fields that the body gives twice, until they are told of
+    text: bytes = b""  # a body of JSON: what is told of it follows its order
+
+    @property
+    def patches(self) -> bool:
+        return self.options.get("kind") == "PatchOptions"
 
     def warn(self, text: str) -> None:
         if text not in self.warnings:
@@ -48,12 +55,15 @@ class Caller:
 
 @attrs.define
 class DeleteOptions:
-    """What a DELETE may say. `grace` None means the kind's default; `propagation` "" the kind's default policy."""
+    """What a DELETE may say. `grace` None means the kind's default; `propagation` "" the kind's default policy.
+
+    A precondition that is "" holds for no object.
+    """
 
     grace: int | None = None
     propagation: str = ""
-    uid: str = ""
-    resource_version: str = ""
+    uid: str | None = None
+    resource_version: str | None = None
     dry_run: bool = False
 
     def as_object(self) -> dict[str, Any]:
@@ -61,7 +71,8 @@ class DeleteOptions:
         out: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
         if self.grace is not None:
             out["gracePeriodSeconds"] = self.grace
-        conditions = {k: v for k, v in (("uid", self.uid), ("resourceVersion", self.resource_version)) if v}
+        given = {"uid": self.uid, "resourceVersion": self.resource_version}
+        conditions = {k: v for k, v in given.items() if v is not None}
         if conditions:
             out["preconditions"] = conditions
         if self.propagation:
@@ -100,7 +111,7 @@ def caller(request: Request, user: User, verb: str, patch_type: str = "") -> Cal
             if verb == "patch" and patch_type != APPLY:
                 causes.append(fields.forbidden("force", "may not be specified for non-apply patch"))
         refuse(kind, causes)
-    if patch_type == APPLY and "fieldManager" not in request.params:
+    if patch_type == APPLY and not request.params.get("fieldManager", [""])[0]:
         refuse(kind, [fields.required("fieldManager", "is required for apply patch")])
     out.options = options
     return out
@@ -110,6 +121,9 @@ def delete_options(request: Request, body: dict[str, Any] | None) -> DeleteOptio
     """A DELETE's options: the body if there is one, else the query string. Raises Invalid or BadRequest."""
     source: dict[str, Any]
     if body is not None:
+        kind, version = body.get("kind") or "DeleteOptions", body.get("apiVersion") or ""
+        if kind != "DeleteOptions":  # of whatever group: clients write the resource's
+            raise errors.BadRequest(f'no kind "{kind}" is registered for version "{version}" in scheme "{_SCHEME}"')
         bodies.check(body, "DeleteOptions")
         source = body
     else:
@@ -144,8 +158,8 @@ def parse_delete_options(source: dict[str, Any]) -> DeleteOptions:
         # a negative period is taken for "as soon as possible, but gracefully"
         grace=None if grace is None else (1 if grace < 0 else int(grace)),
         propagation=policy,
-        uid=preconditions.get("uid") or "",
-        resource_version=preconditions.get("resourceVersion") or "",
+        uid=preconditions.get("uid"),
+        resource_version=preconditions.get("resourceVersion"),
         dry_run=bool(dry_run),
     )
 

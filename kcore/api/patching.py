@@ -7,10 +7,11 @@ from functools import partial
 from typing import Any
 
 from kcore import clock, errors
-from kcore.api import aside, decoding, layout, validation
+from kcore.api import aside, decoding, layout, managing, validation
+from kcore.api.checks import same_uid
 from kcore.api.codec import json
 from kcore.api.options import APPLY, Caller
-from kcore.api.patch import apply, invalid_result, json_patch, malformed, merge, strategic
+from kcore.api.patch import apply, go_text, invalid_result, json_patch, malformed, merge, strategic
 from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Storage, Written
 from kcore.client import JSON_PATCH, MERGE_PATCH, STRATEGIC_PATCH
@@ -28,10 +29,11 @@ _META_ORDER = (
 class Patch:
     """A patch that can be applied again and again: `apply` takes an object that it may change."""
 
-    def __init__(self, served: Served, type: str, value: Any, repeated: list[str] | None = None) -> None:
+    def __init__(
+        self, served: Served, type: str, value: Any, body: bytes = b"", lines: list[str] | None = None
+    ) -> None:
         self.type, self._served = type, served
-        self.repeated = repeated or []  # keys of an applied configuration that are given twice
-        self._raw = layout.encode_json(value)
+        self._raw, self._body, self._lines = layout.encode_json(value), body, lines
 
     @property
     def size(self) -> int:
@@ -41,6 +43,22 @@ class Patch:
     def value(self) -> Any:
         """The decoded patch, fresh: applying may change it."""
         return layout.decode_json(self._raw)
+
+    def problems(self) -> list[str]:
+        """What the patch itself says twice, and members that no operation of a JSON patch has."""
+        if self._lines is not None:
+            lines = "".join(f"\n  {line}" for line in self._lines)
+            return [f"error converting YAML to JSON: yaml: unmarshal errors:{lines}"] if lines else []
+        value = self.value()
+        found = json.duplicate_fields(self._body, value)
+        if self.type != JSON_PATCH:
+            return found
+        unknown = json_patch.unknown_members(value)
+        return [f"json patch {each}" for each in json.strict_problems(self._body, unknown)] if found or unknown else []
+
+    def shown(self) -> str:
+        """How the refusal of its result shows a strategic merge patch; "" for others, whose result is shown."""
+        return go_text(self.value()) if self.type == STRATEGIC_PATCH else ""
 
     def apply(self, doc: Object) -> Object:
         """Raises BadRequest, Invalid or a 500 in upstream's words."""
@@ -67,19 +85,20 @@ def decode(served: Served, request: Request, type: str) -> Patch:
         value = json.decode_patch(body)
         if type == MERGE_PATCH:
             _an_object(value, "error decoding patch: ")
-        return Patch(served, type, value)
+        return Patch(served, type, value, body)
     if type == STRATEGIC_PATCH and served.kind.message:
         try:
             value = json.loads(body)
         except ValueError as error:
             raise malformed(str(error)) from None
         _an_object(value, "")
-        return Patch(served, type, value)
+        return Patch(served, type, value, body)
     if type == APPLY:
         try:
-            return Patch(served, type, *decoding.decoded(request, type))
+            value, lines = decoding.decoded(request, type)
+            return Patch(served, type, value, lines=lines)
         except errors.BadRequest as error:
-            raise errors.BadRequest(f"error decoding YAML: {error.message}") from None
+            raise errors.BadRequest(f"error decoding patch: {error.message}") from None
     if type == STRATEGIC_PATCH:
         accepted = ", ".join((JSON_PATCH, MERGE_PATCH, APPLY))
         raise errors.UnsupportedMediaType(
@@ -119,10 +138,16 @@ async def patch(
         if patch.type == APPLY:
             live = served.object(entry)
             merge_in = partial(_applied, served, live, patch, name, namespace, caller, subresource)
-            new = await aside.run(patch.size, merge_in)
+            if served.remote and managing.several(served, live):
+                new = await aside.waiting(merge_in)
+            else:
+                new = await aside.run(patch.size, merge_in)
         else:
-            new = result(served, patch.apply(served.copy(entry)), caller)
+            if caller.field_validation != "Ignore":
+                caller.duplicates = patch.problems()
+            new = result(served, patch.apply(served.copy(entry)), caller, patch.shown)
             immovable(new, served.object(entry))
+        same_uid(served, new, served.object(entry))
         try:
             return await storage.replace(
                 served, entry, new, caller, subresource=subresource, prepare=prepare, managed=patch.type != APPLY
@@ -132,16 +157,21 @@ async def patch(
     raise errors.modified(served.kind.plural, name, served.kind.group)
 
 
-def result(served: Served, new: Object, caller: Caller) -> Object:
-    """The patched object as its kind. Raises Invalid where a whole object would have been a BadRequest."""
+def result(served: Served, new: Object, caller: Caller, shown: Callable[[], str] = str) -> Object:
+    """The patched object as its kind. Raises Invalid where a whole object would have been a BadRequest.
+
+    The refusal shows the object, or what `shown` makes of the patch.
+    """
+    kind = served.kind
     given = dict(new)  # decoding makes new members: these stay for the error to show
-    if (new.get("kind"), new.get("apiVersion")) != (served.kind.kind, served.kind.api_version):
+    if (new.get("kind"), new.get("apiVersion")) != (kind.kind, kind.api_version):
         _became_another(served, new, given)
     try:
         return decoding.typed(served, new, caller)
     except errors.BadRequest as error:
-        prefix = f'{served.kind.kind} in version "{served.kind.version}" cannot be handled as a {served.kind.kind}: '
-        raise invalid_result(_shown(given), error.message.removeprefix(prefix)) from None
+        prefix = f'{kind.kind} in version "{kind.version}" cannot be handled as a {kind.kind}: '
+        text = shown() or (shown_object(given) if kind.conversion is None else json.encode_sorted(given).decode())
+        raise invalid_result(text, error.message.removeprefix(prefix)) from None
 
 
 def _became_another(served: Served, new: Object, given: Object) -> None:
@@ -157,14 +187,14 @@ def _became_another(served: Served, new: Object, given: Object) -> None:
         validation.prepare(new, other.schema, other.kind)
     except errors.BadRequest as error:
         why = error.message.removeprefix(f'{said} in version "{number}" cannot be handled as a {said}: ')
-        raise invalid_result(_shown(given), why) from None
+        raise invalid_result(shown_object(given), why) from None
     there = f"{group.partition('.')[0]}/{number}" if group else number
     why = f"unable to decode {there}, Kind={said} into {served.go_type}"
     if other.group != kind.group or other.kind != kind.kind:
-        raise invalid_result(_shown(given), why)
+        raise invalid_result(shown_object(given), why)
 
 
-def _shown(obj: Object) -> str:
+def shown_object(obj: Object) -> str:
     """An object as upstream's patch errors print it: members sorted, metadata in the order of Go's struct."""
     ordered = {key: obj[key] for key in sorted(obj)}
     given = obj.get("metadata")
@@ -220,14 +250,6 @@ def _configuration(served: Served, patch: Patch, name: str, namespace: str, call
     return applied
 
 
-def _strictly(served: Served, applied: Object, patch: Patch, caller: Caller) -> None:
-    """After merging, which refuses undeclared fields itself where the schema names any: what else is wrong."""
-    decoding.strictly_applied(caller, patch.repeated)
-    if caller.field_validation != "Ignore":
-        kind = served.kind
-        decoding.strictness(kind.kind, applied, caller, validation.unknown_fields(applied, kind.schema))
-
-
 def _applied(
     served: Served, live: Object, patch: Patch, name: str, namespace: str, caller: Caller, subresource: str
 ) -> Object:
@@ -247,23 +269,23 @@ def _applied(
         reset=served.kind.strategy.managed_reset(subresource),
         convert=served.in_version,
     )
-    _strictly(served, applied, patch, caller)
+    _strictly(patch, caller)
     return decoding.settled(served, result)
 
 
 async def _apply_new(
     storage: Storage, served: Served, namespace: str, name: str, patch: Patch, caller: Caller
 ) -> Written:
-    """Applying what does not exist creates it; with a uid or resourceVersion it must exist."""
+    """Applying what does not exist creates it; with a uid it must exist."""
     new = await aside.run(patch.size, partial(_created, served, namespace, name, patch, caller))
     return await storage.create(served, namespace, new, caller, managed=False)
 
 
 def _created(served: Served, namespace: str, name: str, patch: Patch, caller: Caller) -> Object:
     applied = _configuration(served, patch, name, namespace, caller)
-    if applied["metadata"].get("resourceVersion") or applied["metadata"].get("uid"):
-        raise errors.not_found(served.kind.plural, name, served.kind.group)
     kind = served.kind
+    uid = applied["metadata"].get("uid")
+    applied["metadata"].pop("resourceVersion", None)
     new = apply.apply(
         None,
         applied,
@@ -274,5 +296,16 @@ def _created(served: Served, namespace: str, name: str, patch: Patch, caller: Ca
         force=caller.force,
         reset=kind.strategy.managed_reset(""),
     )
-    _strictly(served, applied, patch, caller)
+    _strictly(patch, caller)
+    if uid:
+        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise errors.conflict(kind.plural, name, why, kind.group)
     return decoding.settled(served, new)
+
+
+def _strictly(patch: Patch, caller: Caller) -> None:
+    """Tell of keys that the configuration has twice. Raises BadRequest."""
+    problems = patch.problems() if caller.field_validation != "Ignore" else []
+    if problems and caller.field_validation == "Strict":
+        raise errors.BadRequest(f"error strict decoding patch: {problems[0]}")
+    decoding.tell(problems, caller)

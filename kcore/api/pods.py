@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kcore import clock, errors
-from kcore.api import answers, bodies, decoding, deletion, fields, negotiate, options
+from kcore.api import answers, decoding, deletion, fields, negotiate, options
 from kcore.api.auth import User
 from kcore.api.options import Caller
 from kcore.api.routing import RequestInfo
@@ -38,13 +38,11 @@ class Pods:
         self, request: Request, served: Served, info: RequestInfo, caller: Caller, kind: str, version: str
     ) -> Object:
         """The body, once admission has seen it."""
-        body = decoding.body(request, kind, caller)
-        decoding.adopt(kind, version, body)
-        bodies.check(body, kind)
+        body = decoding.part(request, kind, version, caller)
         name = info.name or (body.get("metadata") or {}).get("name", "")
         seen = admission_request("CREATE", served, info.subresource, info.namespace, name, caller, body)
         storage = self._server.storage
-        await storage.validate(seen, await storage.admit(seen))
+        await storage.admitting.validate(seen, await storage.admitting.admit(seen))
         return seen.obj or body
 
     def _created(self, request: Request, caller: Caller) -> AnyResponse:
@@ -115,7 +113,7 @@ class Pods:
         entry = await storage.get(served, info.namespace, info.name)
         pod = served.object(entry)
         uid = pod["metadata"]["uid"]
-        if wanted.uid and wanted.uid != uid:
+        if wanted.uid is not None and wanted.uid != uid:
             raise errors.conflict(
                 "Pod",
                 info.name,
@@ -126,7 +124,7 @@ class Pods:
             await self._ask_budget(info.namespace, pod, wanted.dry_run)
             if not wanted.dry_run:
                 await storage.modify(served, info.namespace, info.name, _mark_disrupted)
-                wanted.resource_version = ""
+                wanted.resource_version = None
         wanted.uid = uid
         await deletion.delete(storage, served, info.namespace, info.name, wanted, caller, admitted=True)
         return self._created(request, caller)

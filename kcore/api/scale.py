@@ -9,28 +9,40 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from kcore import errors
-from kcore.api import answers, decoding, fields, layout, negotiate, options, patching
+from kcore.api import answers, decoding, fields, layout, negotiate, options, patching, tables, validation
 from kcore.api.auth import User
 from kcore.api.cache import Entry
-from kcore.api.kinds import ScalePaths
+from kcore.api.kinds import Column, ScalePaths
+from kcore.api.negotiate import Form
 from kcore.api.options import Caller
 from kcore.api.patch import apply, invalid_result
 from kcore.api.patch.scale_managers import ScaleManagers
-from kcore.api.patching import Patch
+from kcore.api.patching import Patch, immovable, shown_object
 from kcore.api.routing import RequestInfo
 from kcore.api.schema import Schema
 from kcore.api.served import Served
 from kcore.api.storage import RETRIES, Written
+from kcore.api.verbs import addressed
 from kcore.errors import CompareFailed
-from kcore.http.messages import AnyResponse, Request
+from kcore.http.messages import AnyResponse, Request, Response
 from kcore.objects import Object, selectors
 
 if TYPE_CHECKING:
     from kcore.api.server import ApiServer
 
 KIND, API_VERSION = "Scale", "autoscaling/v1"
-_SPEC = Schema(type="object", properties={"replicas": Schema(type="integer", format="int32")})
-SCHEMA = Schema(type="object", properties={"spec": _SPEC}, preserve_unknown=True)
+_COUNT = Schema(type="integer", format="int32")
+_SPEC = Schema(type="object", properties={"replicas": _COUNT})
+_STATUS = Schema(type="object", properties={"replicas": _COUNT, "selector": Schema(type="string")})
+_TYPE = {name: Schema(type="string") for name in ("apiVersion", "kind")}
+SCHEMA = Schema(type="object", properties={**_TYPE, "spec": _SPEC, "status": _STATUS})
+_TYPED = Schema(type="object", name="io.k8s.api.autoscaling.v1.Scale", properties=_TYPE)  # the name brings the rest
+_COLUMNS = (
+    Column("Name", lambda scale: scale["metadata"].get("name", ""), format="name"),
+    Column("Desired", lambda scale: scale["spec"].get("replicas", 0), "integer"),
+    Column("Available", lambda scale: scale["status"]["replicas"], "integer"),
+    Column("Age", tables.age),
+)
 
 
 class Scale:
@@ -39,25 +51,30 @@ class Scale:
 
     async def answer(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
         storage = self._server.storage
-        form = negotiate.negotiate(request)
+        form = negotiate.negotiate(request, go_type="*autoscaling.Scale")
         if info.verb == "get":
             entry = await storage.get(served, info.namespace, info.name)
             _require_replicas(served, entry)
-            return answers.encoded(scale_of(served, entry), form)
+            return _answer(scale_of(served, entry), form)
         if info.verb == "update":
             caller = options.caller(request, user, "update")
-            body = decoding.body(request, KIND, caller)
-            decoding.adopt(KIND, API_VERSION, body)
-            written = await self._write(served, info, caller, lambda _: body, managed=True)
+            with caller:
+                body = decoding.body(request, KIND, caller, typed=True)
+                decoding.adopt(KIND, API_VERSION, body)
+                decoding.shape(KIND, _TYPED, body, caller)
+                addressed(body, info.namespace, info.name)
+                written = await self._write(served, info, caller, lambda _: body, managed=True)
         else:
             type = decoding.media_type(request)
             patch = patching.decode(served, request, type)
             caller = options.caller(request, user, "patch", type)
-            if type == options.APPLY:
-                written = await self._write(served, info, caller, lambda scale: _applied(scale, patch, caller))
-            else:
-                written = await self._write(served, info, caller, patch.apply, managed=True)
-        response = answers.encoded(scale_of(served, written.entry), form)
+            apply_ = type == options.APPLY
+            produce = _applied if apply_ else _patched
+            with caller:
+                written = await self._write(
+                    served, info, caller, lambda scale: produce(scale, patch, caller), managed=not apply_
+                )
+        response = _answer(scale_of(served, written.entry), form)
         response.headers += answers.warning_headers(caller.warnings)
         return response
 
@@ -99,7 +116,7 @@ class Scale:
     @staticmethod
     def replicas(name: str, wanted: Object) -> int:
         replicas = (wanted.get("spec") or {}).get("replicas") or 0
-        if isinstance(replicas, bool) or not isinstance(replicas, int):
+        if isinstance(replicas, bool) or not isinstance(replicas, int):  # a webhook may have made it so
             kind = "string" if isinstance(replicas, str) else "number"
             why = f"json: cannot unmarshal {kind} into Go struct field ScaleSpec.spec.replicas of type int32"
             raise invalid_result(fields.show(wanted), why)
@@ -115,11 +132,30 @@ def _manage(live: Object, wanted: Object, caller: Caller) -> None:
     )
 
 
+def _patched(live: Object, patch: Patch, caller: Caller) -> Object:
+    """Raises Invalid where a whole Scale would have been a BadRequest."""
+    if caller.field_validation != "Ignore":
+        caller.duplicates = patch.problems()
+    new = patch.apply(layout.decode_json(layout.encode_json(live)))
+    given = dict(new)
+    try:
+        decoding.shape(KIND, _TYPED, new, caller)
+    except errors.BadRequest as error:
+        why = error.message.removeprefix(f'{KIND} in version "v1" cannot be handled as a {KIND}: ')
+        raise invalid_result(patch.shown() or shown_object(given), why) from None
+    immovable(new, live)
+    return new
+
+
 def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
     """Raises Conflict if somebody else has set another count."""
+    applied = patch.value()
+    validation.decode_check(applied, _TYPED, KIND)
+    was, meta = live["metadata"], applied.get("metadata") or {}
+    immovable({"metadata": {**meta, **{k: meta.get(k, was.get(k, "")) for k in ("name", "namespace")}}}, live)
     return apply.apply(
         live,
-        patch.value(),
+        applied,
         SCHEMA,
         manager=caller.manager,
         api_version=API_VERSION,
@@ -127,6 +163,23 @@ def _applied(live: Object, patch: Patch, caller: Caller) -> Object:
         force=caller.force,
         subresource="scale",
     )
+
+
+def _answer(scale: Object, form: Form) -> Response:
+    version = f"meta.k8s.io/{form.version}"
+    if form.wants == "PartialObjectMetadata":
+        return answers.encoded({"kind": form.wants, "apiVersion": version, "metadata": scale["metadata"]}, form)
+    if form.wants != "Table":
+        return answers.encoded(scale, form)
+    meta = {"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": scale["metadata"]}
+    doc = {
+        "kind": "Table",
+        "apiVersion": version,
+        "metadata": {"resourceVersion": scale["metadata"]["resourceVersion"]},
+        "columnDefinitions": tables.definitions(_COLUMNS),
+        "rows": [{"cells": [column.cell(scale) for column in _COLUMNS], "object": meta}],
+    }
+    return answers.encoded(doc, form)
 
 
 def _prepare(new: Object, old: Object) -> None:

@@ -97,15 +97,14 @@ class Served:
     def in_version(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
         """An object of any version of this kind in another one, and that version's schema of whole objects.
 
-        None: there is no such version. What only a webhook can convert stays as it is.
+        None: there is no such version. Where `remote`, called in a worker thread (`Conversion.across`).
         """
         from kcore.api.patch.apply import whole_schema
 
-        source, target = self._version(obj["apiVersion"]), self._version(api_version)
         if self.kind.conversion is not None:
-            if self.remote or target is None or target.conversion is None:
-                return obj, whole_schema(self.kind.schema)
-            return target.conversion.local(_copied(obj)), whole_schema(target.schema)
+            found = self.kind.conversion.across(obj, api_version)
+            return None if found is None else (found[0], whole_schema(found[1]))
+        source, target = self._version(obj["apiVersion"]), self._version(api_version)
         if source is None or target is None:
             return None
         if source is target:

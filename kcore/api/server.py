@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-import attrs
+import msgspec
 import trio
 
 from kcore import errors
@@ -26,7 +26,7 @@ from kcore.api.allocate import ServiceAllocator
 from kcore.api.auth import Authenticator, Authorizer, User
 from kcore.api.discovery import Discovery
 from kcore.api.feed import Feed
-from kcore.api.frame import LONG_RUNNING, Frame
+from kcore.api.frame import LONG_RUNNING, MUTATIONS, Frame
 from kcore.api.inprocess import InProcessClient
 from kcore.api.kinds import KindTable
 from kcore.api.observe import Observed
@@ -178,6 +178,8 @@ class ApiServer:
                 response = await self._in_time(request, info, user, frame, most)
             if response is None:
                 response = await self._handle(request, info, user, frame)
+            if self.flow is not None and self.flow.shared and info.verb in MUTATIONS:
+                await self.flow.resume()
         except errors.ApiError as raised:
             error = raised
             response = answers.failure(raised, request)
@@ -235,7 +237,7 @@ class ApiServer:
 
     async def _served(self, request: Request, served: Served, info: RequestInfo, user: User) -> AnyResponse:
         if info.namespace and not served.kind.namespaced:
-            info = attrs.evolve(info, namespace="")  # namespaces/x: RBAC sees it inside of x, the store does not
+            info = msgspec.structs.replace(info, namespace="")  # namespaces/x: RBAC sees it inside of x
         if info.subresource:
             return await self.subresources.answer(request, served, info, user)
         return await self._resource(request, served, info, user)

@@ -9,8 +9,6 @@ again from the newer object, unless the client named the version it wanted to ch
 
 from __future__ import annotations
 
-import os
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
@@ -18,20 +16,21 @@ import attrs
 import trio
 
 from kcore import clock, errors
-from kcore.api import layout
+from kcore.api import layout, managing
 from kcore.api.admission import Admission, AdmissionRequest
 from kcore.api.admission_metrics import AdmissionMetrics
+from kcore.api.admitting import Admitting
 from kcore.api.atrest import sealed
 from kcore.api.cache import Entry
-from kcore.api.checks import metadata_causes, refuse, update_causes
+from kcore.api.checks import metadata_causes, one_owner_each, refuse, update_causes, wrong_uid
 from kcore.api.feed import Feed
+from kcore.api.managing import manage
 from kcore.api.options import Caller
-from kcore.api.patch import apply
 from kcore.api.served import Served
 from kcore.errors import CompareFailed
 from kcore.metrics import Metrics
 from kcore.objects import Object
-from kcore.objects.names import random_suffix
+from kcore.objects.names import random_suffix, random_uuid
 from kcore.store import Store
 
 MAX_VALUE = 1_572_864  # etcd's default request limit: a bigger object is refused there, and so it is here
@@ -46,7 +45,6 @@ _KEPT = (
     "name",
     "namespace",
 )
-_VARIANT = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 class Reservation:
@@ -108,8 +106,9 @@ class Storage:
     def __init__(
         self, store: Store, feed: Feed, admission: list[Admission], observed: AdmissionMetrics | None = None
     ) -> None:
-        self.store, self.feed, self.admission = store, feed, admission
+        self.store, self.feed = store, feed
         self.observed = observed or AdmissionMetrics(Metrics("apiserver"))
+        self.admitting = Admitting(admission, self.observed)
         self.hooks: dict[str, Hooks] = {}  # by store prefix
 
     # --- reading ------------------------------------------------------------------------------------------------
@@ -165,11 +164,12 @@ class Storage:
             meta["namespace"] = namespace
         else:
             meta.pop("namespace", None)
-        if meta.get("resourceVersion"):
+        version = meta.get("resourceVersion") or ""
+        if version.strip("0") and version.isdecimal():
             raise errors.ApiError("resourceVersion should not be set on objects to be created", reason="")
         for field in ("resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"):
             meta.pop(field, None)
-        meta["uid"] = _uid()
+        meta["uid"] = random_uuid()
         meta["creationTimestamp"] = clock.timestamp()
         return meta  # type: ignore[no-any-return]
 
@@ -180,6 +180,7 @@ class Storage:
         strategy.prepare_create(obj)
         strategy.prepare_owner(obj, caller.user)
         strategy.default(obj)
+        one_owner_each(obj, caller)
         if strategy.has_generation:
             meta["generation"] = 1
         else:
@@ -188,23 +189,24 @@ class Storage:
             manage(None, obj, served, caller)
         asked = "" if generated else meta.get("name", "")
         request = admission_request("CREATE", served, "", namespace, asked, caller, obj)
-        plugins = await self.admit(request)
+        plugins = await self.admitting.admit(request)
         obj = request.obj  # type: ignore[assignment]  # a CREATE has an object
         if request.mutated:
             self._prepare_again(served, namespace, obj, meta)
+            one_owner_each(obj, caller, late=True)
         name = request.name = obj["metadata"].get("name", "")
         refuse(served, name, metadata_causes(served, obj) + list(strategy.validate(obj)))
         reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(obj, None, caller.dry_run)
         try:
             self._warn(served, obj, None, caller)
-            await self.validate(request, plugins)
+            await self.admitting.validate(request, plugins)
             value = await self.encode(served, obj)
             with _whole(reservation):
                 written = await self._insert(served, namespace, name, value, caller.dry_run)
         except CompareFailed:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
-            raise await self._exists(served, namespace, name) from None
+            raise await self._exists(served, namespace, obj["metadata"]) from None
         except BaseException:
             with trio.CancelScope(shield=True):
                 await reservation.undo()
@@ -234,8 +236,9 @@ class Storage:
             await served.ready([written.entry])
         return written
 
-    async def _exists(self, served: Served, namespace: str, name: str) -> errors.AlreadyExists:
-        error = errors.already_exists(served.kind.plural, name, served.kind.group)
+    async def _exists(self, served: Served, namespace: str, meta: Object) -> errors.AlreadyExists:
+        name, refuse = meta["name"], errors.name_taken if meta.get("generateName") else errors.already_exists
+        error = refuse(served.kind.plural, name, served.kind.group)
         found = await self.find(served, namespace, name)
         if found is not None and b'"deletionTimestamp":' in found.tail:
             error = errors.AlreadyExists(f"object is being deleted: {error.message}", details=error.details)
@@ -289,21 +292,26 @@ class Storage:
         self._carry_over(served, entry, new, old)
         strategy.default(new)
         _prepare_update(served, new, old, subresource, prepare)
+        one_owner_each(new, caller, late=caller.patches)
         if managed:
-            manage(old, new, served, caller, subresource)
+            if served.remote:
+                await managing.asking(old, new, served, caller, subresource)
+            else:
+                manage(old, new, served, caller, subresource)
         request = admission_request("UPDATE", served, subresource, entry.namespace, entry.name, caller, new, old)
-        plugins = await self.admit(request)
+        plugins = await self.admitting.admit(request)
         new = request.obj  # type: ignore[assignment]  # an UPDATE has an object
         if request.mutated:
             self._carry_over(served, entry, new, old)
             _prepare_update(served, new, old, subresource, prepare)
+            one_owner_each(new, caller, late=True)
         refuse(served, entry.name, update_causes(served, new, old, subresource))
         reservation = _NOTHING
         if not subresource:
             reservation = await self.hooks.get(served.prefix, _NO_HOOKS).reserve(new, old, caller.dry_run)
         try:
             self._warn(served, new, old, caller)
-            await self.validate(request, plugins)
+            await self.admitting.validate(request, plugins)
             with _whole(reservation):
                 written = await self._commit(served, entry, new, old, caller)
         except BaseException:
@@ -330,14 +338,7 @@ class Storage:
             )
             raise errors.invalid(kind.plural, entry.name, [cause], kind.group)  # upstream has the resource here
         if meta.get("uid") and meta["uid"] != was["uid"]:
-            where = f"/registry/{kind.plural}/{entry.path}"
-            raise errors.conflict(
-                kind.plural,
-                entry.name,
-                f"StorageError: invalid object, Code: 4, Key: {where}, ResourceVersion: 0, AdditionalErrorMsg: "
-                f"Precondition failed: UID in precondition: {meta['uid']}, UID in object meta: {was['uid']}",
-                kind.group,
-            )
+            raise wrong_uid(served, entry.namespace, entry.name, meta["uid"], was["uid"])
         for field in _KEPT:
             if field in was:
                 meta[field] = was[field]
@@ -419,51 +420,6 @@ class Storage:
         served.kind.strategy.prepare_create(obj)
         served.kind.strategy.default(obj)
 
-    # --- admission ----------------------------------------------------------------------------------------------
-
-    async def admit(self, request: AdmissionRequest) -> list[Admission]:
-        """Let every plugin change the object; return those that want to see it once more."""
-        began, rejected = time.perf_counter(), "true"
-        try:
-            plugins = await self._admit(request)
-            while request.next_round():
-                plugins = await self._admit(request)
-            rejected = "false"
-        finally:
-            self.observed.step.observe(time.perf_counter() - began, "admit", request.operation, rejected)
-        return plugins
-
-    async def _admit(self, request: AdmissionRequest) -> list[Admission]:
-        observe, operation = self.observed.controller.observe, request.operation
-        plugins = [plugin for plugin in self.admission if plugin.handles(request)]
-        for plugin in plugins:
-            if type(plugin).admit is Admission.admit:
-                continue  # it only validates
-            began, rejected = time.perf_counter(), "true"
-            try:
-                await plugin.admit(request)
-                rejected = "false"
-            finally:
-                observe(time.perf_counter() - began, plugin.name, "admit", operation, rejected)
-        return plugins
-
-    async def validate(self, request: AdmissionRequest, plugins: list[Admission]) -> None:
-        observe, operation = self.observed.controller.observe, request.operation
-        start, refused = time.perf_counter(), "true"
-        try:
-            for plugin in plugins:
-                if type(plugin).validate is Admission.validate:
-                    continue  # it only changes
-                began, rejected = time.perf_counter(), "true"
-                try:
-                    await plugin.validate(request)
-                    rejected = "false"
-                finally:
-                    observe(time.perf_counter() - began, plugin.name, "validate", operation, rejected)
-            refused = "false"
-        finally:
-            self.observed.step.observe(time.perf_counter() - start, "validate", operation, refused)
-
 
 def admission_request(
     operation: str,
@@ -505,29 +461,8 @@ def _prepare_update(served: Served, new: Object, old: Object, subresource: str, 
         new["metadata"]["generation"] = old["metadata"].get("generation", 0) + 1
 
 
-def manage(old: Object | None, new: Object, served: Served, caller: Caller, subresource: str = "") -> None:
-    """Record in managedFields which fields the caller has set."""
-    apply.update_managed_fields(
-        old,
-        new,
-        served.kind.schema,
-        manager=caller.manager,
-        api_version=served.kind.api_version,
-        time=clock.timestamp(),
-        subresource=subresource,
-        reset=served.kind.strategy.managed_reset(subresource),
-        convert=served.in_version,
-    )
-
-
 def _generate(prefix: str) -> str:
     return prefix[:58] + random_suffix()
-
-
-def _uid() -> str:
-    """A UUID of version 4. (As `uuid.uuid4` makes it, in a fifth of the time.)"""
-    h = os.urandom(16).hex()
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-{_VARIANT[h[16]]}{h[17:20]}-{h[20:]}"
 
 
 def _unchanged(new: Object, old: Object) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kcore import errors
-from kcore.api import answers, layout, tables
+from kcore.api import answers, layout, tables, validation
+from kcore.api.cache import Entry
 from kcore.api.negotiate import JSON, PROTOBUF, Form
 from kcore.api.served import Served
 from kcore.api.watch import BOOKMARK, Encode, Item, error_line, json_encoder
@@ -31,7 +32,7 @@ def _table(served: Served, form: Form, include: str) -> Encode:
         type, entry, change = item
         define, first = first, False
         if type == BOOKMARK:
-            return _line(type, {**_bare_table(served, form, entry.revision), "columnDefinitions": None})
+            return _line(type, _bookmark(served, form, include, entry, define))
         key = (type, "table", include, served.head, form.version, define)
         if change is not None and (made := change.forms.get(key)) is not None:
             return made
@@ -44,8 +45,14 @@ def _table(served: Served, form: Form, include: str) -> Encode:
     return encode
 
 
-def _bare_table(served: Served, form: Form, revision: int) -> Object:
-    return tables.table(served, [], revision, version=form.version, define=False)
+def _bookmark(served: Served, form: Form, include: str, entry: Entry, define: bool) -> Object:
+    """A Table of the empty object that a bookmark is: its row's object has the annotations."""
+    obj = layout.decode_json(served.head + entry.tail)
+    validation.normalize(obj, served.kind.schema)
+    table = tables.table(served, [], entry.revision, version=form.version, define=define)
+    shown = obj if include == "Object" else None if include == "None" else tables.partial(entry, form.version)
+    table["rows"] = [{"cells": [column.cell(obj) for column in tables.columns(served)], "object": shown}]
+    return table
 
 
 def _partial(served: Served, form: Form) -> Encode:

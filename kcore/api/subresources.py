@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from kcore import errors
-from kcore.api import answers, bodies, decoding, negotiate, options
+from kcore.api import answers, decoding, negotiate, options
 from kcore.api.auth import User
 from kcore.api.parts import PARTS
 from kcore.api.pods import Pods
@@ -145,18 +145,12 @@ class Subresources:
         """A create's object: of the virtual kind itself, or of the kind that the subresource takes."""
         kind = served.kind
         if not info.subresource:
-            obj = decoding.typed(served, decoding.body(request, kind.kind, caller), caller)
+            obj = decoding.typed(served, decoding.body(request, kind.kind, caller, typed=True), caller)
             kind.strategy.default(obj)
             return obj
         declared = kind.subresources[info.subresource]
-        obj = decoding.body(request, declared.kind, caller)
-        group = declared.group or kind.group
-        version = declared.version or kind.version
-        decoding.adopt(declared.kind, f"{group}/{version}" if group else version, obj)
-        bodies.check(obj, declared.kind)
-        if obj.get("metadata") is None:
-            obj["metadata"] = {}
-        return obj
+        group, version = declared.group or kind.group, declared.version or kind.version
+        return decoding.part(request, declared.kind, f"{group}/{version}" if group else version, caller)
 
     async def _connect(self, request: Request, served: Served, info: RequestInfo, caller: options.Caller) -> None:
         """Admission sees a CONNECT before a stream into a pod or service is opened."""
@@ -164,14 +158,14 @@ class Subresources:
         wanted = connect_options(declared.kind, request, info)
         seen = admission_request("CONNECT", served, info.subresource, info.namespace, info.name, caller, wanted)
         storage = self._server.storage
-        await storage.validate(seen, await storage.admit(seen))
+        await storage.admitting.validate(seen, await storage.admitting.admit(seen))
 
     async def _admitted(self, served: Served, info: RequestInfo, caller: options.Caller, body: Object) -> Object:
         """What is created without being stored passes admission like anything else."""
         name = info.name or (body.get("metadata") or {}).get("name", "")
         seen = admission_request("CREATE", served, info.subresource, info.namespace, name, caller, body)
         storage = self._server.storage
-        await storage.validate(seen, await storage.admit(seen))
+        await storage.admitting.validate(seen, await storage.admitting.admit(seen))
         return seen.obj or body
 
 

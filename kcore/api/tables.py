@@ -80,10 +80,10 @@ def columns(served: Served) -> tuple[Column, ...]:
     return served.kind.columns or DEFAULT_COLUMNS
 
 
-def definitions(served: Served) -> list[dict[str, Any]]:
+def definitions(columns: tuple[Column, ...]) -> list[dict[str, Any]]:
     return [
         {"name": c.name, "type": c.type, "format": c.format, "description": c.description, "priority": c.priority}
-        for c in columns(served)
+        for c in columns
     ]
 
 
@@ -111,7 +111,7 @@ def table(
         "kind": "Table",
         "apiVersion": f"meta.k8s.io/{version}",
         "metadata": {"resourceVersion": str(revision)},
-        "columnDefinitions": definitions(served) if define else None,
+        "columnDefinitions": definitions(columns(served)) if define else None,
         "rows": rows,
     }
 

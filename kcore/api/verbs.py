@@ -12,6 +12,7 @@ from kcore import errors
 from kcore.api import answers, decoding, deletion, layout, listing, negotiate, observe, options, patching
 from kcore.api.auth import User
 from kcore.api.cache import Entry
+from kcore.api.checks import wrong_uid
 from kcore.api.negotiate import Form
 from kcore.api.options import Caller
 from kcore.api.routing import RequestInfo
@@ -74,7 +75,8 @@ class Verbs:
         form = self._form(request, served)
         caller = options.caller(request, user, "create")
         with caller:
-            obj = decoding.read(request, served, caller)
+            obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message), typed=True)
+            decoding.typed(served, obj, caller)
             written = await self._storage.create(served, info.namespace, obj, caller)
         return _answer(request, served, written, form, caller)
 
@@ -90,7 +92,8 @@ class Verbs:
         form = self._form(request, served)
         caller = options.caller(request, user, "update")
         with caller:
-            obj = decoding.read(request, served, caller)
+            obj = decoding.body(request, served.kind.kind, caller, protobuf=bool(served.kind.message), typed=True)
+            decoding.typed(served, obj, caller)
             addressed(obj, info.namespace, info.name)
             written = await self.put(
                 served, info.namespace, info.name, obj, caller, subresource=subresource, prepare=prepare
@@ -109,7 +112,7 @@ class Verbs:
         prepare: Prepare | None = None,
     ) -> Written:
         """Replace an object by one that names it; create it where the kind allows that."""
-        kept = layout.encode_json(obj)
+        kept, uid = layout.encode_json(obj), obj["metadata"].get("uid")
         first = [obj]
 
         def produce(_: Object) -> Object:
@@ -120,9 +123,13 @@ class Verbs:
                 served, namespace, name, produce, caller, subresource=subresource, prepare=prepare
             )
         except errors.NotFound:
+            if uid:
+                raise wrong_uid(served, namespace, name, uid, "") from None
             if subresource or not served.kind.strategy.allow_create_on_update:
                 raise
-        return await self._storage.create(served, namespace, layout.decode_json(kept), caller)
+        new = layout.decode_json(kept)
+        new["metadata"].pop("resourceVersion", None)
+        return await self._storage.create(served, namespace, new, caller)
 
     async def patch(
         self,
@@ -203,7 +210,7 @@ class Verbs:
 def addressed(obj: Object, namespace: str, name: str) -> None:
     """The object in a PUT is the one in the URL. Raises BadRequest."""
     meta = obj["metadata"]
-    if meta.get("namespace", "") not in ("", namespace):
+    if namespace and meta.get("namespace", "") not in ("", namespace):
         raise errors.BadRequest(
             "the namespace of the provided object does not match the namespace sent on the request"
         )
@@ -211,7 +218,7 @@ def addressed(obj: Object, namespace: str, name: str) -> None:
         given = meta.get("name", "")
         raise errors.BadRequest(f"the name of the object ({given}) does not match the name on the URL ({name})")
     meta["namespace"] = namespace
-    if not namespace:
+    if not namespace:  # one that stands in an object of the whole cluster means nothing
         del meta["namespace"]
 
 

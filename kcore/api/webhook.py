@@ -212,6 +212,10 @@ def _context(ca: str) -> ssl.SSLContext:
 
 def _decoded(answer: Answer) -> Object:
     """The object in an answer. Raises WebhookError."""
+    if not answer.body and 200 <= answer.status <= 206:
+        content = answer.headers.get("content-type", "application/json")
+        why = f"0-length response with status code: {answer.status} and content type: {content}"
+        raise WebhookError(why, answer.status)
     try:
         found = msgspec.json.decode(answer.body)
     except (msgspec.DecodeError, RecursionError) as error:

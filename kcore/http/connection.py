@@ -1,7 +1,8 @@
 """One HTTP/1.1 connection: read requests, ask the handler, write answers, one after the other.
 
-All time-outs are one: `due` is moved as the connection goes from idle to header to body to handler to writing, and a
-`Watchdog` calls `expire` when it has passed. A cancel scope for each step would cost more than parsing the request.
+All time-outs are one: `patience` is set anew as the connection goes from idle to header to body to handler to
+writing, and a `Watchdog` calls `expire` when it is over. A cancel scope for each step would cost more than parsing the
+request.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Connection:
 
     __slots__ = (
         "_budget", "_closing", "_handler", "_limits", "_log", "_parser", "_request", "_scope", "_stream",
-        "_stream_scope", "due", "host", "phase",
+        "_stream_scope", "due", "host", "patience", "phase",
     )  # fmt: skip
 
     def __init__(
@@ -83,14 +84,15 @@ class Connection:
         self._closing = False
         self.phase = Phase.IDLE
         self.host = ""  # the peer's address, without its port
-        self.due = _INFINITE
+        self.patience = _INFINITE
+        self.due: float | None = None
 
     def expire(self) -> None:
         """The peer, or the handler, has not done in time what was awaited from it."""
         request = self._request
         if request is not None:
             if request.long:
-                self.due = _INFINITE
+                self.patience, self.due = _INFINITE, None
                 return
             request.late = True
         self._scope.cancel()
@@ -112,7 +114,7 @@ class Connection:
         limits = self._limits
         try:
             with self._scope as scope:
-                self.due = trio.current_time() + limits.idle_seconds
+                self.patience, self.due = limits.idle_seconds, None
                 await self._requests()
             if self._request is not None and self._request.late:
                 await self._refuse(504, "Timeout: request did not complete within the allotted timeout")
@@ -152,17 +154,17 @@ class Connection:
                     return
                 in_body = False
                 self.phase = Phase.READING if parser.in_message else Phase.IDLE
-                patience = limits.header_seconds if parser.in_message else limits.idle_seconds
-                self.due = trio.current_time() + patience
+                self.patience = limits.header_seconds if parser.in_message else limits.idle_seconds
+                self.due = None
                 continue
             if parser.refused is not None:
                 return
             if self.phase is Phase.IDLE and parser.in_message:
                 self.phase = Phase.READING
-                self.due = trio.current_time() + limits.header_seconds
+                self.patience, self.due = limits.header_seconds, None
             if parser.in_body and not in_body:
                 in_body = True
-                self.due = trio.current_time() + limits.body_seconds
+                self.patience, self.due = limits.body_seconds, None
             if parser.wants_continue:
                 parser.wants_continue = False
                 await self._stream.send_all(wire.CONTINUE)
@@ -189,16 +191,16 @@ class Connection:
     async def _answer(self, incoming: Incoming) -> bool:
         """Whether the connection goes on."""
         self._request = request = incoming.request
-        self.due = trio.current_time() + self._limits.request_seconds
+        self.patience, self.due = self._limits.request_seconds, None
         response = await self._ask(request)
         self._request = None
-        self.due = _INFINITE
+        self.patience, self.due = _INFINITE, None
         if type(response) is Response:
             alive = incoming.keep_alive and not response.close and not self._closing
             big = self._limits.gzip_bytes and incoming.request.headers.get("accept-encoding")
             if big and _size(response.body) >= self._limits.gzip_bytes and _may_gzip(incoming.request, response):
                 response = await trio.to_thread.run_sync(_gzip, response)
-            self.due = trio.current_time() + self._limits.write_seconds
+            self.patience, self.due = self._limits.write_seconds, None
             await self._write(response, incoming, alive)
             if incoming.upgrade and alive:
                 self._parser.resume()
@@ -248,28 +250,23 @@ class Connection:
             parts += body if isinstance(body, list) else (body,)
             await send(b"".join(parts))
         else:
-            await self._write_big(b"".join(parts), body)
+            await self._write_big(b"".join(parts), body, size)
 
-    async def _write_big(self, head: bytes, body: bytes | Body) -> None:
+    async def _write_big(self, head: bytes, body: bytes | Body, size: int) -> None:
         """In pieces, each with a time-out of its own: a slow reader of a big answer may take long, but must read."""
-        batch: Body = [head]
-        size = len(head)
-        for piece in body if isinstance(body, list) else [body]:
-            if size + len(piece) < _PIECE:
-                batch.append(piece)
-                size += len(piece)
-                continue
-            view = memoryview(piece)
+        if isinstance(body, bytes):
+            await self._stream.send_all(head)
+            return await self._write_piece(body)
+        step = max(len(body) * _PIECE // size, 1)  # so many are about a piece: measuring each of them costs more
+        for at in range(0, len(body), step):
+            await self._write_piece(head + b"".join(body[at : at + step]))
+            head = b""
+
+    async def _write_piece(self, piece: bytes) -> None:
+        with memoryview(piece) as view:
             for at in range(0, len(view), _PIECE):
-                part = view[at : at + _PIECE]
-                batch.append(part)
-                size += len(part)
-                if size >= _PIECE:
-                    self.due = trio.current_time() + self._limits.write_seconds
-                    await self._stream.send_all(b"".join(batch))
-                    batch, size = [], 0
-        if batch:
-            await self._stream.send_all(b"".join(batch))
+                self.patience, self.due = self._limits.write_seconds, None
+                await self._stream.send_all(view[at : at + _PIECE])
 
     # --- streams ---
 
@@ -285,7 +282,7 @@ class Connection:
         self.phase = Phase.STREAMING
         whole = False
         try:
-            self.due = trio.current_time() + self._limits.write_seconds
+            self.patience, self.due = self._limits.write_seconds, None
             await self._stream.send_all(b"".join(parts))
             if incoming.request.method == "HEAD":
                 return alive
@@ -303,20 +300,20 @@ class Connection:
             self.phase = Phase.HANDLING
             await _aclose(response.body)
         if whole and not incoming.http10:
-            self.due = trio.current_time() + self._limits.write_seconds
+            self.patience, self.due = self._limits.write_seconds, None
             await self._stream.send_all(b"0\r\n\r\n")
         return whole and alive and not self._closing and not (incoming.upgrade or self._parser.refused)
 
     async def _pump(self, body: AsyncIterator[bytes], *, chunked: bool) -> bool:
         """Whether the body came to its end (an error cuts the connection, so that the client sees no end)."""
         send, patience = self._stream.send_all, self._limits.write_seconds
-        self.due = _INFINITE
+        self.patience, self.due = _INFINITE, None
         try:
             async for piece in body:
                 if piece:
-                    self.due = trio.current_time() + patience
+                    self.patience, self.due = patience, None
                     await send(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-                    self.due = _INFINITE
+                    self.patience, self.due = _INFINITE, None
             return True
         except Exception as error:
             if not _gone(error):
@@ -348,7 +345,7 @@ class Connection:
         head = wire.start(101, "") + wire.fields(headers) + b"\r\n"
         await self._stream.send_all(head)
         self.phase = Phase.UPGRADED
-        self.due = _INFINITE
+        self.patience, self.due = _INFINITE, None
         try:
             await response.run(self._stream, self._parser.leftover)
         except Exception as error:

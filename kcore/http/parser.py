@@ -17,6 +17,9 @@ from kcore.http.limits import Limits
 from kcore.http.messages import LISTED, Request
 
 _SIMPLE = re.compile(rb"(GET|HEAD|DELETE|POST|PUT|PATCH|OPTIONS) (/[!-~]*) HTTP/1\.1").fullmatch
+_LENGTH = re.compile(rb"(?i:\r\ncontent-length: ?)\d+(?=\r\n)").search
+_SPECIAL = frozenset(("transfer-encoding", "expect"))
+_DIGITS = 12  # of a length, and the end of its line
 _SINGLE = frozenset(("host", "content-length", "transfer-encoding", "content-type", "authorization", "upgrade"))
 
 
@@ -35,6 +38,14 @@ class Incoming(NamedTuple):
     keep_alive: bool
     http10: bool
     upgrade: bool
+
+
+class Known(NamedTuple):
+    """A header's bytes around the number of its Content-Length, and what they mean."""
+
+    before: bytes
+    after: bytes
+    headers: dict[str, str]
 
 
 class RequestParser:
@@ -56,7 +67,8 @@ class RequestParser:
         self.wants_continue = False  # the client waits for "100 Continue"; the connection resets it
         self._limits, self._peer, self._local, self._certificate = limits, peer, local, certificate
         self._unverified = unverified
-        self._known: tuple[bytes, dict[str, str]] | None = None  # a header's bytes, and what they mean
+        self._known: Known | None = None  # of the last request without a body
+        self._known_with_body: Known | None = None
         self._fed = 0  # bytes fed since the request began, for headers and chunk framing that never end
         self._start()
 
@@ -67,11 +79,8 @@ class RequestParser:
         """Parse; a request that cannot be taken sets `refused` (after those in `ready`, which are good)."""
         if self.refused is not None:
             return
-        known = self._known
-        if known is not None and not self.in_message:
-            line, _, block = data.partition(b"\r\n")
-            if block == known[0] and self._again(line, known[1]):
-                return
+        if not self.in_message and self._again(data):
+            return
         whole = not self.in_message
         try:
             self._parser.feed_data(data)
@@ -97,23 +106,42 @@ class RequestParser:
             self._remember(data, self.ready[0])
 
     def _remember(self, data: bytes | bytearray, incoming: Incoming) -> None:
-        """Keep the header of a request without a body that came in one piece, for `_again`."""
+        """Keep the header of a request that came in one piece, for `_again`."""
         headers = incoming.request.headers
-        line, _, block = data.partition(b"\r\n")
-        if (
-            incoming.keep_alive
-            and not (incoming.http10 or incoming.upgrade)
-            and not ("content-length" in headers or "transfer-encoding" in headers or "expect" in headers)
-            and block.find(b"\r\n\r\n") == len(block) - 4
-            and _SIMPLE(line)
-        ):
-            self._known = (bytes(block), headers.copy())
+        if not incoming.keep_alive or incoming.http10 or incoming.upgrade or not _SPECIAL.isdisjoint(headers):
+            return
+        begin, end = data.find(b"\r\n"), data.find(b"\r\n\r\n") + 4
+        if not _SIMPLE(data[:begin]):
+            return
+        block = bytes(data[begin:end])
+        if "content-length" not in headers:
+            if end == len(data):
+                self._known = Known(block, b"", headers.copy())
+        elif (length := _LENGTH(block)) is not None and end + len(incoming.request.body) == len(data):
+            number = length[0].rpartition(b":")[2].strip()
+            at = length.end() - len(number)
+            self._known_with_body = Known(block[:at], block[length.end() :], headers.copy())
 
-    def _again(self, line: bytes | bytearray, headers: dict[str, str]) -> bool:
-        """Whether this is a request with the very header of the one before it: clients repeat themselves, and llhttp
-        has approved of these bytes, so that only the request line is new."""
-        simple = _SIMPLE(line)
-        if simple is None or len(line) > self._limits.url_bytes:
+    def _again(self, data: bytes | bytearray) -> bool:
+        """Whether this is a request with the very header of one before it: clients repeat themselves, and llhttp
+        has approved of these bytes, so that only the request line, the body and its length are new."""
+        begin = data.find(b"\r\n")
+        known, body = self._known, b""
+        if known is None or data[begin:] != known.before:
+            known = self._known_with_body
+            if known is None or not data.startswith(known.before, begin):
+                return False
+            at = begin + len(known.before)
+            end = data.find(b"\r\n", at, at + _DIGITS)
+            length = data[at:end]
+            if end < 0 or not length.isdigit() or not data.startswith(known.after, end):
+                return False
+            body = bytes(data[end + len(known.after) :])
+            if len(body) != int(length) or len(body) > self._limits.body_bytes:
+                return False
+            known.headers["content-length"] = length.decode("ascii")
+        simple = _SIMPLE(data, 0, begin)
+        if simple is None or begin > self._limits.url_bytes:
             return False
         method, raw = simple.groups()
         try:
@@ -125,8 +153,8 @@ class RequestParser:
             method.decode("ascii"),
             path,
             query,
-            headers.copy(),
-            b"",
+            known.headers.copy(),
+            body,
             raw.decode("ascii"),
             self._peer,
             self._local,

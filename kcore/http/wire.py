@@ -48,12 +48,11 @@ def date() -> bytes:
 
 def fields(headers: HeaderList) -> bytes:
     """Header fields as lines. A CR or LF in one would let it end the head: it is dropped."""
-    lines = []
-    for name, value in headers:
-        if b"\n" in value or b"\r" in value:
-            value = value.replace(b"\r", b"").replace(b"\n", b"")
-        lines.append(b"%s: %s\r\n" % (name, value))
-    return b"".join(lines)
+    text = b"".join([b"%b: %b\r\n" % field for field in headers])
+    if text.count(b"\n") == text.count(b"\r") == len(headers):
+        return text
+    clean = [(name, value.replace(b"\r", b"").replace(b"\n", b"")) for name, value in headers]
+    return b"".join([b"%b: %b\r\n" % field for field in clean])
 
 
 def status_response(error: errors.ApiError, *, close: bool = False) -> Response:

@@ -10,6 +10,7 @@ from kcore_admission.base import Plugin, forbidden, is_create
 
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 VOLUME_PREFIX = "kube-api-access-"
+_VOLUME = VOLUME_PREFIX + random_suffix()  # one for all: what is equal in two pods is judged once (`Remembered`)
 TOKEN_SECONDS = 3607  # an hour, and a little more by which such tokens are recognised
 # A new namespace's default account is made by a controller: a pod that comes first waits for it.
 PATIENCE_SECONDS = 1.0
@@ -53,7 +54,7 @@ def mount_token(spec: Object) -> None:
     volumes = spec.get("volumes") or []
     name = next((v["name"] for v in volumes if v.get("name", "").startswith(VOLUME_PREFIX)), "")
     known = bool(name)
-    name = name or VOLUME_PREFIX + random_suffix()
+    name = name or _VOLUME
     needed = False
     for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         mounts = container.get("volumeMounts") or []

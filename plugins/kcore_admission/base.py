@@ -22,6 +22,7 @@ RETRY_SECONDS = 1.0
 class Plugin(Admission):
     """An admission plugin with eyes for the resources in `looks_at`."""
 
+    steady = True  # what `handles` asks about is the operation, the kind and the subresource
     looks_at: ClassVar[tuple[GVR, ...]] = ()
 
     def __init__(self, context: Context, config: Any = None):

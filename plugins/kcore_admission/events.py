@@ -39,6 +39,8 @@ class EventRateLimit(Plugin):
         super().__init__(context)
         self._limits: list[tuple[EventLimit, OrderedDict[str, Bucket]]] = [(x, OrderedDict()) for x in config.limits]
 
+    steady = False
+
     def handles(self, request: AdmissionRequest) -> bool:
         return request.kind.kind == "Event" and request.operation in ("CREATE", "UPDATE") and not request.dry_run
 

@@ -12,6 +12,8 @@ class OwnerReferencesPermissionEnforcement(Plugin):
 
     name = "OwnerReferencesPermissionEnforcement"
 
+    steady = False
+
     def handles(self, request: AdmissionRequest) -> bool:
         exempt = request.kind.resource == "pods" and request.subresource == "status"  # kubelets write these
         return request.operation in ("CREATE", "UPDATE") and not exempt and bool(request.obj)

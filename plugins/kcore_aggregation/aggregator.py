@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 TRUST = "trust"
 """The key of the queue that is about the ConfigMap; others are names of APIServices."""
 _ANSWER_SECONDS = 60.0
+SWAGGER_SECONDS = 15.0
+"""How long a server may take to give its document of OpenAPI v2."""
 
 
 class Aggregator:
@@ -75,6 +77,7 @@ class Aggregator:
             self._follow(key, name, spec)
         elif key in self.remotes:
             del self.remotes[key]
+            self._tell_swagger()
             if not self.remotes:
                 self._server.aggregator = None
         self.queue.add(name)
@@ -83,8 +86,11 @@ class Aggregator:
         from kcore_aggregation.documents import Remote
 
         known = self.remotes.get(key)
-        if known is None or known.spec != spec:
+        if known is None:
             self.remotes[key] = Remote(name, *key, spec)
+        elif known.spec != spec:  # it has to prove itself again, but what it said of itself goes on being told
+            self.remotes[key] = Remote(name, *key, spec, swagger=known.swagger)
+            self._tell_swagger()  # perhaps its priority is another one
         self._server.aggregator = self
         if not self._watched:  # what only matters when there is another server is only followed then
             for resource in (SERVICES, ENDPOINTSLICES):
@@ -145,6 +151,7 @@ class Aggregator:
         service = self._services.get(key) or service
         self.measured.found(service, found)
         await report(self._client, service, found)
+        await self._learn_swagger(spec, found)
         return self._config.check_seconds
 
     async def _learn(self, spec: Object, found: Found) -> None:
@@ -156,6 +163,38 @@ class Aggregator:
             remote.resources = found.resources
             remote.openapi = await self._openapi_entry(remote)
 
+    async def _learn_swagger(self, spec: Object, found: Found) -> None:
+        """The server's document of version 2, if it has another one than before. (It may be long in coming.)"""
+        remote = self.remotes.get((spec.get("group", ""), spec.get("version", "")))
+        if remote is None or remote.spec != spec or not found.available:
+            return
+        from kcore.api import aside
+        from kcore.api.openapi import merging
+        from kcore_aggregation.availability import fetch
+        from kcore_aggregation.proxy import Unreachable
+
+        try:
+            got = await fetch(self.backends, remote.spec, "/openapi/v2", SWAGGER_SECONDS, remote.swagger_etag)
+            if got.status != 200:
+                return
+            prefix = f"/apis/{remote.group}/{remote.version}/"
+            part = await aside.run(len(got.body), lambda: merging.read(got.body, prefix))
+        except (Unreachable, ValueError) as error:
+            self._context.log.debug("OpenAPI v2 of %s: %s", remote.name, error)
+            return
+        if self.remotes.get(remote.key) is remote:
+            remote.swagger, remote.swagger_etag = part, got.etag
+            self._tell_swagger()
+
+    def _tell_swagger(self) -> None:
+        from kcore_aggregation.documents import Priorities
+
+        order = Priorities.of(self._services.items())
+        remotes = sorted(
+            self.remotes.values(), key=lambda r: (order.group(r.group), order.version(r.group, r.version))
+        )
+        self._server.openapi.add_foreign([r.swagger for r in remotes if r.swagger is not None])
+
     async def _openapi_entry(self, remote: Remote) -> Object | None:
         """The server's entry for this group version in its index of OpenAPI v3; None if it has none."""
         import msgspec
@@ -164,11 +203,11 @@ class Aggregator:
         from kcore_aggregation.proxy import Unreachable
 
         try:
-            status, body = await fetch(self.backends, remote.spec, "/openapi/v3", self._config.check_timeout_seconds)
-            entry = msgspec.json.decode(body)["paths"][f"apis/{remote.group}/{remote.version}"]
+            got = await fetch(self.backends, remote.spec, "/openapi/v3", self._config.check_timeout_seconds)
+            entry = msgspec.json.decode(got.body)["paths"][f"apis/{remote.group}/{remote.version}"]
         except (Unreachable, msgspec.DecodeError, KeyError, TypeError):
             return None
-        return entry if status == 200 and isinstance(entry, dict) else None
+        return entry if got.status == 200 and isinstance(entry, dict) else None
 
     @property
     def measured(self) -> Measured:
@@ -280,7 +319,9 @@ async def open_aggregator(context: Context, config: AggregationConfig) -> AsyncI
         try:
             yield aggregator
         finally:
-            context.part("api").server.aggregator = None
+            server = context.part("api").server
+            server.aggregator = None
+            server.openapi.add_foreign(())
         nursery.cancel_scope.cancel()
 
 

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
+import trio
 
 from kcore import clock, errors
 from kcore.api.auth import User
 from kcore.api.served import ServedTable
 from kcore.client import Client
-from kcore.http.messages import Request, Response, StreamResponse
+from kcore.http.messages import AnyResponse, Request, Response, StreamResponse
 from kcore.metrics import Metrics
 from kcore.metrics.plain import Counts
 from kcore.objects import Object
@@ -50,25 +51,44 @@ async def check(backends: Backends, table: ServedTable, spec: Object, seconds: f
     path = f"/apis/{spec['group']}/{spec['version']}"
     shown = f"https://{service['name']}.{service['namespace']}.svc:{service.get('port') or 443}{path}"
     try:
-        status, body = await fetch(backends, spec, path, seconds)
+        fetched = await fetch(backends, spec, path, seconds)
     except Unreachable as error:
         why = f'failing or missing response from {shown}: Get "{shown}": {error}'
         return Found(False, "FailedDiscoveryCheck", why)
-    if not 200 <= status < 300:
-        why = f"failing or missing response from {shown}: bad status from {shown}: {status}"
+    if not 200 <= fetched.status < 300:
+        why = f"failing or missing response from {shown}: bad status from {shown}: {fetched.status}"
         return Found(False, "FailedDiscoveryCheck", why)
-    return Found(True, "Passed", "all checks passed", _resources(body))
+    return Found(True, "Passed", "all checks passed", _resources(fetched.body))
 
 
-async def fetch(
-    backends: Backends, spec: Object, path: str, seconds: float, accept: str = "application/json"
-) -> tuple[int, bytes]:
-    """(status, body) of a document of a server, asked for as the aggregator itself. Raises Unreachable."""
-    request = Request("GET", path, "", {"accept": accept})
-    answer = await backends.ask(spec, request, path, CHECKER, seconds)
+@attrs.frozen
+class Fetched:
+    """A server's answer."""
+
+    status: int
+    body: bytes
+    etag: str
+
+
+async def fetch(backends: Backends, spec: Object, path: str, seconds: float, etag: str = "") -> Fetched:
+    """A JSON document of a server, asked for as the aggregator itself, and with an ETag only if it is another one.
+
+    Raises Unreachable.
+    """
+    headers = {"accept": "application/json"}
+    if etag:
+        headers["if-none-match"] = etag
+    with trio.move_on_after(seconds):
+        return await _whole(await backends.ask(spec, Request("GET", path, "", headers), path, CHECKER, seconds))
+    raise Unreachable("context deadline exceeded")
+
+
+async def _whole(answer: AnyResponse) -> Fetched:
+    headers = dict(answer.headers)
+    tag = headers.get(b"etag", headers.get(b"ETag", b"")).decode("latin-1")
     if isinstance(answer, Response):
         body = answer.body if isinstance(answer.body, bytes) else b"".join(answer.body)
-        return answer.status, body
+        return Fetched(answer.status, body, tag)
     if not isinstance(answer, StreamResponse):
         raise Unreachable("the server switched protocols")
     pieces, size = [], 0
@@ -81,7 +101,7 @@ async def fetch(
                 raise Unreachable("the server's document is too long")
     finally:
         await body_stream.aclose()
-    return answer.status, b"".join(pieces)
+    return Fetched(answer.status, b"".join(pieces), tag)
 
 
 def _resources(body: bytes) -> list[Object] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -13,6 +13,9 @@ from kcore.api.discovery import version_rank
 from kcore.http.messages import Request, Response
 from kcore.objects import Object
 from kcore_aggregation.registration import FIRST, GROUP
+
+if TYPE_CHECKING:
+    from kcore.api.openapi.merging import Foreign
 
 
 @attrs.define
@@ -26,6 +29,8 @@ class Remote:
     available: bool = False
     resources: list[Object] | None = None  # as in its APIResourceList, the last time that it answered
     openapi: Object | None = None  # its entry in the index of OpenAPI v3
+    swagger: Foreign | None = None  # its part of the document of version 2, the last time that it gave one
+    swagger_etag: str = ""
 
     @property
     def key(self) -> tuple[str, str]:

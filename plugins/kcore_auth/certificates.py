@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from kcore import clock, errors
-from kcore.api.auth import User
+from kcore.api.auth import AUTHENTICATED, User
 from kcore.http.messages import Request
 from kcore.metrics import Metrics
 from kcore.metrics.plain import Durations
@@ -66,7 +66,8 @@ class Certificates:
             raise errors.Unauthorized("Unauthorized")
         if len(self._known) >= _KEPT:
             self._known.clear()
-        found = (User(said.common_name, said.organizations), said.not_before, said.not_after)
+        groups = (*said.organizations, AUTHENTICATED)  # once, not for every request
+        found = (User(said.common_name, groups), said.not_before, said.not_after)
         self._known[certificate] = found
         return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -49,6 +50,10 @@ class _Grant:
     role_kind: str
     role: Key
     subject: str  # as a decision's reason names it
+
+    @cached_property
+    def decision(self) -> Decision:
+        return Decision(True, self.reason)
 
     @property
     def reason(self) -> str:
@@ -170,12 +175,12 @@ class Index:
                 for rule in self.rules_of(grant.role):
                     yield rule, grant
 
-    def decide(self, wanted: Attributes) -> str | None:
-        """The reason why it is allowed, or None."""
+    def decide(self, wanted: Attributes) -> Decision | None:
+        """Yes, with the reason, or None."""
         if not wanted.resource:
             for rule, grant in self._of(wanted.user, "").grants:
                 if rule.covers_path(wanted.verb, wanted.path):
-                    return grant.reason
+                    return grant.decision
             return None
         effective = self._of(wanted.user, wanted.namespace)
         what = (wanted.verb, wanted.group, wanted.resource, wanted.subresource)
@@ -186,7 +191,7 @@ class Index:
                 effective.known[what] = rules
         for rule, grant in rules:
             if not rule.names or wanted.name in rule.names:
-                return grant.reason
+                return grant.decision
         return None
 
 
@@ -199,8 +204,7 @@ class Rbac:
     async def authorize(self, attributes: Attributes) -> Decision:
         if MASTERS in attributes.user.groups:
             return _MASTER
-        reason = self.index.decide(attributes)
-        return _NO_OPINION if reason is None else Decision(True, reason)
+        return self.index.decide(attributes) or _NO_OPINION
 
     async def follow(self, informers: Informers) -> None:
         """Fill the index and keep it current. What the cluster begins with counts from the first moment."""

@@ -6,23 +6,21 @@ dropped and defaults filled in, then it is converted, then what the wanted versi
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
-from kcore import errors
-from kcore.api import typed
+from kcore.api import layout, typed
 from kcore.api.kinds import Conversion
 from kcore.api.schema import Schema
 from kcore.api.structural import defaulting
 
 if TYPE_CHECKING:
-    from kcore.api.webhook import Webhooks
+    from kcore_custom_resources.review import Reviewer
 
 Object = dict[str, Any]
-TIMEOUT = 30.0  # seconds that a conversion webhook has
 
 
 @attrs.define(eq=False)
@@ -97,6 +95,20 @@ class Plain(Conversion):
             return obj
         return self._renamed(obj, self._declaration.shapes[self._declaration.storage], prune=not self._write_alike)
 
+    def across(self, obj: Object, api_version: str) -> tuple[Object, Schema] | None:
+        shapes = self._declaration.shapes
+        shape = shapes.get(api_version)
+        if shape is None or obj["apiVersion"] not in shapes:
+            return None
+        if obj["apiVersion"] == api_version:
+            return obj, shape.schema_source()
+        sent = {**layout.decode_json(layout.encode_json(obj)), "metadata": _unmanaged(obj["metadata"])}
+        return self._across(sent, shape), shape.schema_source()
+
+    def _across(self, obj: Object, shape: Shape) -> Object:
+        alike = self._declaration.shapes[obj["apiVersion"]].digest == shape.digest
+        return self._renamed(obj, shape, prune=not alike)
+
     def written(self, revision: int) -> None:
         lineage = self._declaration.lineage
         if lineage.current is not self._declaration and revision > lineage.settled:
@@ -108,12 +120,10 @@ class Webhook(Plain):
 
     remote = True
 
-    def __init__(
-        self, declaration: Declaration, api_version: str, webhooks: Webhooks, config: Object, kind: str
-    ) -> None:
+    def __init__(self, declaration: Declaration, api_version: str, reviewer: Reviewer) -> None:
         super().__init__(declaration, api_version)
         self._alike = {api_version}
-        self._webhooks, self._config, self._kind = webhooks, config, kind
+        self._reviewer = reviewer
 
     async def read(self, objects: list[Object]) -> list[Object]:
         for obj in objects:
@@ -125,91 +135,24 @@ class Webhook(Plain):
             return obj
         return (await self._convert([obj], self._declaration.shapes[self._declaration.storage]))[0]
 
+    def _across(self, obj: Object, shape: Shape) -> Object:
+        return trio.from_thread.run(self._convert, [obj], shape)[0]
+
     async def _convert(self, objects: list[Object], to: Shape) -> list[Object]:
         """Raises ApiError (500), in upstream's words."""
         sent = [obj for obj in objects if obj["apiVersion"] != to.api_version]
         if not sent:
             return objects
-        group, _, version = sent[0]["apiVersion"].rpartition("/")
-        who = f"conversion webhook for {group}/{version}, Kind={self._kind}"
-        converted = iter(await self._call(sent, to.api_version, who))
+        converted = iter(await self._reviewer.convert(sent, to.api_version))
         out: list[Object] = []
         for obj in objects:
             if obj["apiVersion"] != to.api_version:
-                at = len(out)
-                obj = _checked(obj, next(converted), to.api_version, who, at)
+                obj = next(converted)
                 to.prune(obj)
             out.append(obj)
         return out
 
-    async def _call(self, sent: list[Object], wanted: str, who: str) -> list[Object]:
-        from kcore.api.webhook import WebhookError
 
-        uid = str(uuid.uuid4())
-        review = {
-            "kind": "ConversionReview",
-            "apiVersion": "apiextensions.k8s.io/v1",
-            "request": {"uid": uid, "desiredAPIVersion": wanted, "objects": sent},
-        }
-        try:
-            answer = await self._webhooks.call(self._config["clientConfig"], review, timeout=TIMEOUT)
-        except WebhookError as error:
-            raise _failed(f"{who} failed: {error}") from None
-        response = answer.get("response") if isinstance(answer, dict) else None
-        if not isinstance(response, dict):
-            raise _failed(f"{who} failed: no response provided")
-        said = (answer.get("kind"), answer.get("apiVersion"))
-        if said != ("ConversionReview", "apiextensions.k8s.io/v1"):
-            raise _failed(
-                f"{who} failed: expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got "
-                f"{said[1] or ''}, Kind={said[0] or ''}"
-            )
-        if response.get("uid") != uid:
-            raise _failed(f'{who} failed: expected response.uid="{uid}", got "{response.get("uid") or ""}"')
-        result = response.get("result") or {}
-        if result.get("status") != "Success":
-            why = result.get("message") or f"response.result.status was '{result.get('status') or ''}', not 'Success'"
-            raise _failed(f"{who} failed: {why}")
-        objects = response.get("convertedObjects") or []
-        if len(objects) != len(sent):
-            raise _failed(f"{who} returned {len(objects)} objects, expected {len(sent)}")
-        return list(objects)
-
-
-def _failed(message: str) -> errors.ApiError:
-    return errors.ApiError(message, code=500, reason="InternalError")
-
-
-_MUTABLE = ("labels", "annotations")
-
-
-def _checked(sent: Object, got: Any, wanted: str, who: str, at: int) -> Object:
-    """A converted object with the metadata that no webhook may change. Raises ApiError (500)."""
-    said = f"{who} returned invalid converted object at index {at}: "
-    if not isinstance(got, dict):
-        raise _failed(f"{said}invalid object")
-    if got.get("apiVersion") != wanted:
-        raise _failed(f"{said}invalid groupVersion (expected {wanted}, received {got.get('apiVersion') or ''})")
-    if got.get("kind") != sent["kind"]:
-        raise _failed(f"{said}invalid kind (expected {sent['kind']}, received {got.get('kind') or ''})")
-    meta, old = got.get("metadata"), sent["metadata"]
-    if not isinstance(meta, dict):
-        raise _failed(f"{said}invalid metadata of type {type(meta).__name__} in input object")
-    for member in ("name", "namespace", "uid"):
-        if (meta.get(member) or "") != (old.get(member) or ""):
-            raise _failed(
-                f'{who} returned invalid metadata: must have the same {member}: "{old.get(member) or ""}" != '
-                f'"{meta.get(member) or ""}"'
-            )
-    kept = {**old}
-    for member in _MUTABLE:
-        kept.pop(member, None)
-        value = meta.get(member)
-        if value is None:
-            continue
-        if not isinstance(value, dict) or not all(isinstance(v, str) for v in value.values()):
-            raise _failed(
-                f"{who} returned invalid metadata: metadata.{member}: Invalid value: must be a map of strings"
-            )
-        kept[member] = value
-    return {**got, "metadata": kept}
+def _unmanaged(meta: Object) -> Object:
+    """Who manages an object is nothing that is converted."""
+    return {key: value for key, value in meta.items() if key != "managedFields"}

@@ -113,7 +113,10 @@ def _kind(
 def _conversion(definition: Definition, declaration: Declaration, api_version: str, webhooks: Webhooks) -> Conversion:
     asked = definition.spec.conversion or {}
     if asked.get("strategy") == "Webhook" and len(declaration.shapes) > 1:
-        return Webhook(declaration, api_version, webhooks, asked["webhook"], definition.status.accepted_names.kind)
+        from kcore_custom_resources.review import Reviewer
+
+        reviewer = Reviewer(webhooks, asked["webhook"], definition.status.accepted_names.kind)
+        return Webhook(declaration, api_version, reviewer)
     return Plain(declaration, api_version)
 
 

@@ -37,7 +37,7 @@ _IDLE = 0.02  # seconds without a write after which the thread turns to upkeep
 _LOG_IDLE = 1 << 20  # bytes in the log that are worth a checkpoint: a log written anew is quicker than one that grows
 _LOG_MOST = 32 << 20  # ... that force one between two batches
 _NOTHING: outcome.Outcome[Any] = outcome.Value(None)
-_AT_ONCE = 2  # tasks woken in one round of the event loop: each has an answer to make, and others want to be heard too
+_AT_ONCE = 16  # tasks woken in one round of the event loop: each has an answer to make
 _PURGE = 512  # revisions to purge in one idle transaction
 
 

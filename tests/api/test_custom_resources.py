@@ -173,6 +173,20 @@ async def test_what_the_schema_does_not_know_is_dropped_and_told(crds):
     assert strict["message"].endswith('strict decoding error: unknown field "spec.zzz"')
 
 
+async def test_of_a_custom_resource_duplicates_are_told_first_and_its_patches_show_it_in_order(crds):
+    await established(crds, definition(version(spec=props(a=TEXT, n=NUMBER))))
+    body = b'{"apiVersion":"ex.com/v1","kind":"W","metadata":{"name":"a"},"spec":{"z":1,"n":1,"z":2,"a":"x","a":"y"}}'
+    told = 'strict decoding error: duplicate field "spec.z", duplicate field "spec.a", unknown field "spec.z"'
+    refused = await crds.call("POST", f"{WS}?fieldValidation=Strict", body, expect=400)
+    assert refused["message"].endswith(told)
+    await crds.call("POST", WS, body, expect=201)
+    patch, merge = b'{"spec":{"z":1,"a":"x","a":"y"}}', "application/merge-patch+json"
+    refused = await crds.call("PATCH", f"{WS}/a?fieldValidation=Strict", patch, content_type=merge, expect=422)
+    message = refused["details"]["causes"][0]["message"]
+    assert message.endswith('strict decoding error: duplicate field "spec.a", unknown field "spec.z"')
+    assert r"\"spec\":{\"a\":\"y\",\"n\":1,\"z\":1}" in message
+
+
 async def test_defaults_fill_in_what_is_missing_or_may_not_be_null(crds):
     spec = props(
         a={"type": "string", "default": "x"},

@@ -130,7 +130,7 @@ async def test_a_flood_of_one_flow_does_not_stand_before_another(autojump_clock:
         nursery.start_soon(request, flow, BOB, done)
         await trio.testing.wait_all_tasks_blocked()
         assert len(done) == 101
-        assert done.index("bob") < 20
+        assert done.index("bob") < 45  # behind what one round lets in, not behind them all
     assert all(level.executing == 0 and not level.waiting for level in flow.levels)
 
 

@@ -93,6 +93,10 @@ def test_what_is_no_list_of_operations_is_a_bad_request() -> None:
             json_patch.apply({}, patch)
 
 
+def test_null_is_a_list_of_no_operations() -> None:
+    assert json_patch.apply({"a": 1}, None) == {"a": 1}
+
+
 def test_the_number_of_operations_is_bounded() -> None:
     with pytest.raises(RequestEntityTooLarge):
         json_patch.apply({}, [{"op": "test", "path": "", "value": {}}] * 10_001)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+
+import msgspec
 import pytest
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -121,3 +124,25 @@ async def test_contradictions_between_resource_version_match_and_the_rest_are_al
         "provided",
         'resourceVersionMatch: Unsupported value: "Exact": supported values: "NotOlderThan"',
     ]
+
+
+@pytest.mark.parametrize(
+    ("token", "why"),
+    [
+        ("!!!!", "illegal base64 data at input byte 0"),
+        ("abc*", "illegal base64 data at input byte 3"),
+        ("abcde", "illegal base64 data at input byte 4"),
+        (
+            {"v": "meta.k8s.io/v2", "rv": 5, "start": "a"},
+            "server does not recognize this encoded version meta.k8s.io/v2",
+        ),
+        ({"v": "meta.k8s.io/v1", "start": "a"}, "incorrect encoded start resourceVersion (version meta.k8s.io/v1)"),
+        ({"v": "meta.k8s.io/v1", "rv": 5, "start": ""}, "encoded start key empty (version meta.k8s.io/v1)"),
+        ({"v": "meta.k8s.io/v1", "rv": 5, "start": "../../secrets"}, "invalid key"),
+    ],
+)
+async def test_a_continue_token_that_is_none_is_refused_with_its_fault(api, token, why):
+    if isinstance(token, dict):
+        token = base64.urlsafe_b64encode(msgspec.json.encode(token)).decode().rstrip("=")
+    refused = await api.call("GET", f"{CM}?limit=1&continue={token}", expect=400)
+    assert refused["message"] == f"invalid continue token: continue key is not valid: {why}"

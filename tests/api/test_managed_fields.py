@@ -86,11 +86,16 @@ def test_a_client_that_does_not_know_managed_fields_loses_none() -> None:
     }
 
 
-def test_nonsense_for_managed_fields_is_ignored() -> None:
+@pytest.mark.parametrize(
+    "fields", [None, {"x:data": {}}, {"f:data": 1}, {"f:data": {"k:x": {}}}, {"f:data": {"i:a": {}}}]
+)
+def test_nonsense_for_managed_fields_is_ignored(fields: Any) -> None:
+    entry = {"manager": "x", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": fields}
     server = Server()
     server.update("m", config_map({"a": "1"}))
     assert server.obj is not None
-    server.change("m", metadata={**server.obj["metadata"], "managedFields": [{"manager": "x"}]})
+    given = [entry if fields else {"manager": "x"}]
+    server.change("m", metadata={**server.obj["metadata"], "managedFields": given})
     assert server.fields() == {"m Update": {"f:data": {".": {}, "f:a": {}}}}
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from kcore import errors
 from kcore.api.codec import protobuf
+from kcore.objects import names
 from kcore.objects.resources import CONFIGMAPS
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -130,3 +132,115 @@ async def test_a_strictly_refused_patch_shows_what_was_patched(api):
     status = await api.call("PATCH", strict, {"foo": 1}, expect=422, content_type="application/merge-patch+json")
     assert '"foo":1' in status["details"]["causes"][0]["message"].replace("\\", "")
     assert status["details"]["causes"][0]["message"].endswith('strict decoding error: unknown field "foo"')
+
+
+async def test_a_put_that_names_a_uid_is_for_that_object_alone(api):
+    made = await api.call("POST", CM, {"metadata": {"name": "a"}}, expect=201)
+    for name, found in (("a", made["metadata"]["uid"]), ("missing", "")):
+        body = {"metadata": {"name": name, "uid": "another"}}
+        refused = await api.call("PUT", f"{CM}/{name}", body, expect=409)
+        why = f"Precondition failed: UID in precondition: another, UID in object meta: {found}"
+        assert refused["message"].endswith(why)
+
+
+@pytest.mark.parametrize("type", ["merge-patch+json", "strategic-merge-patch+json", "apply-patch+yaml"])
+async def test_a_patch_cannot_change_the_uid(api, type):
+    await api.call("POST", CM, {"metadata": {"name": "a"}}, expect=201)
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "uid": "another"}}
+    path = f"{CM}/a" + ("?fieldManager=m" if type.startswith("apply") else "")
+    refused = await api.call("PATCH", path, body, content_type=f"application/{type}", expect=422)
+    assert refused["message"] == (
+        'ConfigMap "a" is invalid: metadata.uid: Invalid value: "another": field is immutable'
+    )
+
+
+async def test_applying_what_does_not_exist_creates_it_unless_a_uid_is_named(api):
+    path, apply = f"{CM}/new?fieldManager=m", "application/apply-patch+yaml"
+    body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "new", "uid": "gone"}}
+    refused = await api.call("PATCH", path, body, content_type=apply, expect=409)
+    assert refused["message"].endswith(
+        "uid mismatch: the provided object specified uid gone, and no existing object was found"
+    )
+    body["metadata"] = {"name": "new", "resourceVersion": "3"}
+    await api.call("PATCH", path, body, content_type=apply, expect=201)
+
+
+async def test_a_put_creates_a_lease_whatever_version_it_names(api):
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    body = {"metadata": {"name": "a", "resourceVersion": "70000"}, "spec": {}}
+    made = await api.call("PUT", f"{leases}/a", body, expect=201)
+    assert made["metadata"]["resourceVersion"] != "70000"
+
+
+async def test_a_name_that_is_taken_is_told_otherwise_when_it_could_be_generated(api):
+    body = {"metadata": {"name": "a", "generateName": "a-"}}
+    await api.call("POST", CM, body, expect=201)
+    refused = await api.call("POST", CM, body, expect=409)
+    assert refused["message"] == (
+        'configmaps "a" already exists, the server was not able to generate a unique name for the object'
+    )
+    assert refused["details"]["retryAfterSeconds"] == 1
+
+
+async def test_generated_names_are_tried_eight_times(api, monkeypatch):
+    class Unlucky:
+        left = 0
+
+        def choices(self, letters: str, k: int) -> str:
+            self.left -= 1
+            return "other" if self.left == 0 else "same1"
+
+    luck = Unlucky()
+    monkeypatch.setattr(names, "_random", luck)
+    body = {"metadata": {"generateName": "a-"}}
+    assert (await api.call("POST", CM, body, expect=201))["metadata"]["name"] == "a-same1"
+    luck.left = 8
+    assert (await api.call("POST", CM, body, expect=201))["metadata"]["name"] == "a-other"
+    luck.left = 9
+    refused = await api.call("POST", CM, body, expect=409)
+    assert "not able to generate a unique name" in refused["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        ({"preconditions": {"uid": ""}}, 409),
+        ({"preconditions": {"resourceVersion": ""}}, 409),
+        ({"kind": "ConfigMap", "apiVersion": "v1", "metadata": {"name": "x"}}, 400),
+    ],
+)
+async def test_a_deletion_that_is_not_meant_for_the_object_leaves_it(api, body, code):
+    await api.call("POST", CM, config_map(), expect=201)
+    await api.call("DELETE", CM + "/x", body, expect=code)
+    await api.call("GET", CM + "/x", expect=200)
+    await api.call("DELETE", CM + "/x", {"kind": "DeleteOptions", "apiVersion": "apps/v1"}, expect=200)
+
+
+async def test_an_owner_that_is_named_twice_is_kept_once(api):
+    owner = {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "u1"}
+    other = {**owner, "name": "q"}
+    body = {"metadata": {"name": "x", "ownerReferences": [owner, other, owner]}}
+    made = await api.send("POST", CM, body)
+    assert msgspec.json.decode(b"".join(made.body))["metadata"]["ownerReferences"] == [owner, other]
+    told = dict(made.headers)[b"warning"].decode()
+    assert told.startswith('299 - ".metadata.ownerReferences contains duplicate entries; API server dedups')
+    assert told.endswith('duplicate UID(s) observed: u1"')
+    again = await api.call("PUT", CM + "/x", body, expect=200)
+    assert again["metadata"]["ownerReferences"] == [owner, other]
+    patch = [{"op": "add", "path": "/metadata/ownerReferences/-", "value": owner}]
+    patched = await api.send("PATCH", CM + "/x", patch, content_type="application/json-patch+json")
+    assert b"duplicate entries after mutating admission happens" in dict(patched.headers)[b"warning"]
+    assert msgspec.json.decode(b"".join(patched.body)) == again
+
+
+async def test_a_namespace_in_an_object_of_the_whole_cluster_means_nothing(api):
+    body = {"metadata": {"name": "kube-public", "namespace": "elsewhere", "labels": {"a": "b"}}}
+    await api.call("POST", "/api/v1/namespaces", {"metadata": {**body["metadata"], "name": "new"}}, expect=201)
+    found = await api.call("PUT", "/api/v1/namespaces/kube-public", body, expect=200)
+    assert "namespace" not in found["metadata"]
+
+
+@pytest.mark.parametrize(("version", "code"), [("", 201), ("0", 201), ("x", 201), ("7", 500)])
+async def test_a_new_object_has_no_version(api, version, code):
+    body = {"metadata": {"name": "x", "resourceVersion": version}}
+    await api.call("POST", CM, body, expect=code)

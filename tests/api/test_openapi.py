@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import time
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 import trio
 from google.protobuf.internal.decoder import _DecodeVarint
 
+from kcore import clock
 from kcore.api.kinds import Kind, ScalePaths, Subresource
 
 V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
@@ -131,6 +133,8 @@ async def test_a_document_of_another_hash_leads_to_the_one_that_is_now(api):
     first = await api.send("GET", address)
     headers = dict(first.headers)
     assert headers[b"cache-control"] == b"public, immutable"
+    expires = parsedate_to_datetime(headers[b"expires"].decode()).timestamp()
+    assert 364 < (expires - clock.now()) / (24 * 3600) < 366
     assert headers[b"etag"].decode().strip('"') in address
     again = await api.send("GET", address, if_none_match=headers[b"etag"].decode())
     assert (again.status, again.body) == (304, b"")

@@ -1,4 +1,4 @@
-"""What single resources need of the machinery: pods' ends, bindings, evictions, scales, services' addresses."""
+"""What single resources need of the machinery: pods' ends, bindings, evictions, services' addresses."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ async def test_a_running_pods_deletion_waits_for_its_grace_and_can_only_be_haste
     assert same["metadata"]["resourceVersion"] == shorter["metadata"]["resourceVersion"]
     await api.call("DELETE", PODS_PATH + "/p", {"gracePeriodSeconds": 0}, expect=200)
     await api.call("GET", PODS_PATH + "/p", expect=404)
+
+
+async def test_a_pods_second_deletion_does_not_change_what_happens_to_its_dependents(api):
+    await api.call("POST", PODS_PATH, pod(node="n1"), expect=201)
+    held = {"metadata": {"finalizers": ["example.com/a"]}}
+    await api.call("PATCH", PODS_PATH + "/p", held, content_type="application/merge-patch+json", expect=200)
+    for grace in (5, 0):
+        marked = await api.call("DELETE", f"{PODS_PATH}/p?gracePeriodSeconds={grace}", expect=200)
+        again = await api.call("DELETE", PODS_PATH + "/p?propagationPolicy=Foreground", expect=200)
+        assert again["metadata"] == marked["metadata"]
 
 
 async def test_a_pod_that_no_node_runs_is_deleted_at_once(api):
@@ -73,22 +83,6 @@ async def test_eviction_keeps_to_the_disruption_budget(api):
     eviction["metadata"]["name"] = "q"
     await api.call("POST", PODS_PATH + "/q/eviction", eviction, expect=429)
     await api.call("GET", budgets + "/b", expect=200)
-
-
-async def test_the_scale_of_a_deployment_is_its_replicas(api):
-    path = "/apis/apps/v1/namespaces/default/deployments"
-    spec = {"selector": {"matchLabels": {"a": "b"}}, "template": {"metadata": {"labels": {"a": "b"}}}}
-    spec["template"]["spec"] = {"containers": [{"name": "c", "image": "i"}]}
-    await api.call("POST", path, {"metadata": {"name": "d"}, "spec": spec}, expect=201)
-    scale = await api.call("PATCH", path + "/d/scale", {"spec": {"replicas": 5}}, expect=200, **MERGE)
-    assert (scale["kind"], scale["spec"], scale["status"]) == (
-        "Scale",
-        {"replicas": 5},
-        {"replicas": 0, "selector": "a=b"},
-    )
-    deployment = await api.call("GET", path + "/d", expect=200)
-    assert deployment["spec"]["replicas"] == 5
-    assert deployment["metadata"]["generation"] == 2
 
 
 async def test_concurrent_services_never_share_an_address_or_a_port(api):
@@ -230,38 +224,6 @@ async def test_a_proxy_is_asked_for_an_object_by_its_name_beside_scheme_and_port
     status = await api.call("GET", f"{SERVICES_PATH}/t:80/proxy/", expect=404)
     assert asked == [("s", "/a/b"), ("s:80", "/a/b"), ("http:s:80", "/a/b")]
     assert status["message"] == 'services "t" not found'
-
-
-async def test_the_count_set_through_scale_has_its_own_manager(api):
-    path = "/apis/apps/v1/namespaces/default/deployments/d"
-    apply = {"content_type": "application/apply-patch+yaml"}
-    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
-    spec = {"replicas": 1, "selector": {"matchLabels": {"a": "b"}}, "template": template}
-    body = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"}, "spec": spec}
-    await api.call("PATCH", path + "?fieldManager=me", body, expect=201, **apply)
-    await api.call("PATCH", path + "/scale?fieldManager=hpa", {"spec": {"replicas": 4}}, expect=200, **MERGE)
-    mine, hpas = (await api.call("GET", path))["metadata"]["managedFields"]
-    assert "f:replicas" not in mine["fieldsV1"]["f:spec"]
-    assert hpas == {
-        "manager": "hpa",
-        "operation": "Update",
-        "apiVersion": "apps/v1",
-        "fieldsType": "FieldsV1",
-        "fieldsV1": {"f:spec": {"f:replicas": {}}},
-        "subresource": "scale",
-    }
-    status = await api.call("PATCH", path + "?fieldManager=me", body, expect=409, **apply)
-    assert 'conflict with "hpa" with subresource "scale" using apps/v1: .spec.replicas' in status["message"]
-    scale = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "d"}, "spec": {"replicas": 3}}
-    status = await api.call("PATCH", path + "/scale?fieldManager=ap", scale, expect=409, **apply)
-    assert 'conflict with "hpa" with subresource "scale" using autoscaling/v1: .spec.replicas' in status["message"]
-    forced = await api.call("PATCH", path + "/scale?fieldManager=ap&force=true", scale, expect=200, **apply)
-    assert forced["spec"] == {"replicas": 3}
-    managers = (await api.call("GET", path))["metadata"]["managedFields"]
-    assert [(m["manager"], m["operation"], m.get("subresource", "")) for m in managers] == [
-        ("ap", "Apply", "scale"),
-        ("me", "Apply", ""),
-    ]
 
 
 async def test_a_cluster_of_one_family_of_addresses_refuses_services_that_need_two(api):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import trio
 
 from kcore import clock
+from kcore.api.codec import protobuf
 from kcore.objects.resources import CONFIGMAPS, PODS
 
 CM = "/api/v1/namespaces/default/configmaps"
@@ -143,3 +145,106 @@ async def test_a_table_watch_defines_its_columns_once(api):
     second = await stream.next()
     assert second["object"]["columnDefinitions"] is None
     assert second["object"]["rows"][0]["cells"][:2] == ["b", 0]
+
+
+TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
+INITIAL = "?watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+
+
+@pytest.mark.parametrize("resource", ["configmaps", "pods", "services"])
+async def test_the_end_of_the_initial_events_is_marked_in_a_table_too(api, resource):
+    stream = await api.watch(f"/api/v1/namespaces/kube-system/{resource}{INITIAL}", accept=TABLE)
+    event = await stream.next()
+    assert (event["type"], event["object"]["kind"]) == ("BOOKMARK", "Table")
+    assert event["object"]["columnDefinitions"]  # it is the first event
+    assert event["object"]["metadata"]["resourceVersion"]
+    (row,) = event["object"]["rows"]
+    assert row["cells"][0] == ""
+    assert row["object"]["kind"] == "PartialObjectMetadata"
+    assert row["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    await stream.close()
+
+
+async def test_a_bookmark_in_a_table_has_the_object_that_was_asked_for(api):
+    shown = {}
+    for include in ("None", "Metadata", "Object"):
+        stream = await api.watch(f"{CM}{INITIAL}&includeObject={include}", accept=TABLE)
+        while (event := await stream.next())["type"] != "BOOKMARK":
+            pass
+        found = event["object"]["rows"][0]["object"]
+        shown[include] = found and found["kind"]
+        await stream.close()
+    assert shown == {"None": None, "Metadata": "PartialObjectMetadata", "Object": "ConfigMap"}
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,application/json", "ConfigMap"),
+        (
+            "application/json;stream=other,application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io",
+            "PartialObjectMetadata",
+        ),
+        (f"*/*,{TABLE}", "Table"),
+        (f"{TABLE};q=0.5,application/json", "ConfigMap"),
+        ("application/json;as=Table;v=v7;g=meta.k8s.io,application/json", "ConfigMap"),
+    ],
+)
+async def test_a_watch_has_the_best_form_that_there_is(api, accept, kind):
+    await api.call("POST", CM, {"metadata": {"name": "a"}}, expect=201)
+    stream = await api.watch(CM + "?watch=1", accept=accept)
+    assert (await stream.next())["object"]["kind"] == kind
+    await stream.close()
+
+
+METADATA = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
+
+
+def frames(body: bytes) -> list[tuple[str, dict]]:
+    """The (type, object) of each frame of a protobuf watch."""
+    out = []
+    while body:
+        size = int.from_bytes(body[:4], "big")
+        message, body = body[4 : 4 + size], body[4 + size :]
+        length = message[1]
+        kind, rest = message[2 : 2 + length].decode(), message[2 + length :]
+        out.append((kind, protobuf.decode(rest[rest.index(b"k8s\0") :])))
+    return out
+
+
+@pytest.mark.parametrize("accept", [TABLE, METADATA])
+async def test_every_form_of_a_watch_ends_with_the_status_of_what_is_too_old(api, accept):
+    api.server.feed.cache("core/configmaps").since = api.store.revision
+    stream = await api.watch(CM + "?watch=1&resourceVersion=1", accept=accept)
+    event = await stream.next()
+    assert (event["type"], event["object"]["kind"], event["object"]["reason"]) == ("ERROR", "Status", "Expired")
+    assert await stream.next() is None
+
+
+@pytest.mark.parametrize("wanted", ["", ";as=PartialObjectMetadata;v=v1;g=meta.k8s.io"])
+async def test_a_protobuf_watch_tells_the_same_in_frames(api, wanted):
+    await create(api, "a")
+    accept = f"application/vnd.kubernetes.protobuf{wanted}"
+    stream = await api.watch(CM + INITIAL, accept=accept)
+    assert stream.response.content_type == "application/vnd.kubernetes.protobuf;stream=watch"
+    (added, first), (bookmark, mark) = frames(await stream.response.body.__anext__())
+    assert (added, bookmark) == ("ADDED", "BOOKMARK")
+    assert first["kind"] == mark["kind"] == ("PartialObjectMetadata" if wanted else "ConfigMap")
+    assert mark["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+    await stream.close()
+    api.server.feed.cache("core/configmaps").since = api.store.revision
+    stream = await api.watch(CM + "?watch=1&resourceVersion=1", accept=accept)
+    ((error, status),) = frames(await stream.response.body.__anext__())
+    assert (error, status["kind"], status["code"]) == ("ERROR", "Status", 410)
+
+
+async def test_an_object_that_ceases_to_match_is_told_as_deleted_in_a_table_too(api):
+    stream = await api.watch(CM + "?watch=1&labelSelector=a%3Db", accept=TABLE)
+    await create(api, "x", {"a": "b"})
+    merge = {"content_type": "application/merge-patch+json"}
+    await api.call("PATCH", CM + "/x", {"metadata": {"labels": {"a": "c"}}}, expect=200, **merge)
+    seen = [await stream.next(), await stream.next()]
+    assert [event["type"] for event in seen] == ["ADDED", "DELETED"]
+    (row,) = seen[1]["object"]["rows"]
+    assert row["object"]["metadata"]["labels"] == {"a": "b"}
+    assert seen[1]["object"]["columnDefinitions"] is None

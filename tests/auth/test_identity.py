@@ -46,7 +46,7 @@ async def test_a_certificate_says_user_and_groups_until_it_expires(
     pem, _ = Pki.open(tmp_path).client_certificate("jane:ä", ["g2", "g1"])
     certificates = Certificates(Metrics("apiserver"))
     shown = request(certificate=x509.der(pem))
-    assert await certificates.authenticate(shown) == User("jane:ä", ("g1", "g2"))
+    assert await certificates.authenticate(shown) == User("jane:ä", ("g1", "g2", "system:authenticated"))
     assert await certificates.authenticate(request()) is None
     with pytest.raises(errors.Unauthorized):
         await certificates.authenticate(request(certificate=b"\x30\x82\xff\xff"))

@@ -15,7 +15,7 @@ from kcore_auth.rbac import Index, Rbac, open_rbac
 
 from kcore import errors
 from kcore.api.admission import AdmissionRequest
-from kcore.api.auth import Attributes, User
+from kcore.api.auth import Attributes, Decision, User
 from kcore.api.kinds import Kind
 from kcore.objects import Object
 from kcore.objects.resources import (
@@ -64,8 +64,8 @@ def test_a_role_binding_allows_in_its_namespace_and_says_why() -> None:
     index.put(ROLES, role("r", rule("get list", "pods deployments/scale", "- apps"), namespace="ns1"))
     index.put(ROLEBINDINGS, binding("rb", "r", ("Group", "weakgroup"), namespace="ns1", kind="Role"))
     why = 'RBAC: allowed by RoleBinding "rb/ns1" of Role "r" to Group "weakgroup"'
-    assert index.decide(ask(WEAK, "get", "pods")) == why
-    assert index.decide(ask(WEAK, "get", "deployments/scale", group="apps")) == why
+    assert index.decide(ask(WEAK, "get", "pods")) == Decision(True, why)
+    assert index.decide(ask(WEAK, "get", "deployments/scale", group="apps")) == Decision(True, why)
     assert index.decide(ask(WEAK, "get", "deployments", group="apps")) is None
     assert index.decide(ask(WEAK, "delete", "pods")) is None
     assert index.decide(ask(WEAK, "get", "pods", "ns2")) is None
@@ -106,7 +106,9 @@ def test_service_accounts_are_bound_by_namespace_and_name() -> None:
     index.put(CLUSTERROLES, role("r", rule("get", "pods")))
     index.put(ROLEBINDINGS, binding("b", "r", ("ServiceAccount", "robot"), namespace="ns1"))
     robot = User("system:serviceaccount:ns1:robot", ("system:serviceaccounts",))
-    assert 'to ServiceAccount "robot/ns1"' in (index.decide(ask(robot, "get", "pods")) or "")
+    decision = index.decide(ask(robot, "get", "pods"))
+    assert decision is not None
+    assert 'to ServiceAccount "robot/ns1"' in decision.reason
     assert index.decide(ask(User("system:serviceaccount:ns2:robot"), "get", "pods")) is None
 
 

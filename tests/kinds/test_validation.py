@@ -465,6 +465,26 @@ def test_words_that_a_pod_does_not_know_are_refused(created):
     ]
 
 
+def test_an_unmasked_proc_needs_a_user_namespace_of_its_own(created):
+    unmasked = {"securityContext": {"procMount": "Unmasked"}}
+    why = 'Invalid value: "Unmasked": `hostUsers` must be false to use `Unmasked`'
+    at = "spec.containers[0].securityContext.procMount"
+    assert refused(created, "pods", container(**unmasked)) == [("Invalid", at, why)]
+    assert refused(created, "pods", {**container(**unmasked), "hostUsers": True}) == [("Invalid", at, why)]
+    assert refused(created, "pods", {**container(**unmasked), "hostUsers": False}) == []
+    init = {"name": "i", "image": "img", **unmasked}
+    at = "spec.initContainers[0].securityContext.procMount"
+    assert refused(created, "pods", pod(initContainers=[init])) == [("Invalid", at, why)]
+
+
+def test_a_user_namespace_of_its_own_goes_with_no_other_of_the_node(created):
+    spec = pod(hostUsers=False, hostNetwork=True, hostPID=True, hostIPC=True)
+    why = "Forbidden: when `hostUsers` is false"
+    assert refused(created, "pods", spec) == [
+        ("Forbidden", f"spec.{name}", why) for name in ("hostNetwork", "hostPID", "hostIPC")
+    ]
+
+
 @pytest.mark.parametrize(
     ("profile", "reason", "member"),
     [

@@ -5,7 +5,6 @@ Which bodies an event shows is for the policy to say; the objects in it are thos
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable, Iterator, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -19,6 +18,7 @@ from kcore.api.audit.policy import LEVELS, NONE, REQUEST, REQUEST_RESPONSE, Deci
 from kcore.api.auth import User
 from kcore.api.routing import RequestInfo
 from kcore.http.messages import AnyResponse, Request, Response
+from kcore.objects.names import random_uuid
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -45,11 +45,7 @@ _decode_meta = msgspec.json.Decoder(_Named).decode
 
 def new_id(request: Request) -> str:
     """The request's Audit-ID: the client's own, or a new one (a random UUID)."""
-    given = request.headers.get("audit-id")
-    if given:
-        return given
-    h = os.urandom(16).hex()
-    return f"{h[:8]}-{h[8:12]}-4{h[13:16]}-a{h[17:20]}-{h[20:]}"
+    return request.headers.get("audit-id") or random_uuid()
 
 
 class Auditor:

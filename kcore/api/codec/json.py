@@ -18,7 +18,7 @@ from kcore.objects import Object
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder()
-_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:').search
+_SPACED_COLONS = (b" :", b"\n:", b"\t:", b"\r:")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # Go's words for what it reads first of any object
 _TYPE_META = r'struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }'
@@ -30,6 +30,11 @@ def encode(obj: Any) -> bytes:
         return _encoder.encode(obj)
     except OverflowError:  # an integer beyond 64 bits, which only a free-form field can hold
         return _json.dumps(obj, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def encode_sorted(obj: Any) -> bytes:
+    """The same with keys in order, as Go writes its maps."""
+    return _json.dumps(obj, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
 def decode(body: bytes) -> Object:
@@ -244,58 +249,44 @@ def duplicate_fields(body: bytes, obj: Object | None = None) -> list[str]:
     again = encode(decode(body) if obj is None else obj)
     if again == body:
         return []
-    if not (b"\\u00" in body or _SPACED_COLON(body)) and body.count(b'":') == again.count(b'":'):
-        return []
+    if body.count(b'":') == again.count(b'":') and b"\\u00" not in body:
+        a, b, c, d = _SPACED_COLONS
+        if not (a in body or b in body or c in body or d in body):
+            return []
     found: list[str] = []
     tree = _json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs)
     _walk_duplicates(tree, "", found)
     return found
 
 
-def in_order(body: bytes, unknown: list[str], duplicate: list[str]) -> list[str]:
-    """Unknown and duplicate fields of an object as its type's decoder comes across them.
+def strict_problems(body: bytes, unknown: list[str]) -> list[str]:
+    """Unknown members (told as `unknown`) and duplicate ones in the order of the text.
 
-    It passes over what it does not know: such a field, and what is in it, is never a duplicate.
+    What is both is told as unknown. So upstream's decoder meets them when it reads into a Go struct.
     """
-    places: dict[str, int] = {}
+    found: list[str] = []
     tree = _json.loads(body.decode("utf-8", "replace"), object_pairs_hook=_Pairs)
-    _walk_places(tree, "", places, set(unknown))
-    kept = [problem for problem in dict.fromkeys([*unknown, *duplicate]) if problem in places]
-    return sorted(kept, key=places.__getitem__) + [problem for problem in unknown if problem not in places]
-
-
-def _walk_places(value: Any, path: str, places: dict[str, int], unknown: set[str]) -> None:
-    """Where each problem is met first: of a duplicate, its second mention."""
-    if isinstance(value, _Pairs):
-        seen: set[str] = set()
-        for key, item in value:
-            at = f"{path}.{key}" if path else key
-            problem = f'unknown field "{at}"'
-            if problem in unknown:
-                places.setdefault(problem, len(places))
-                continue
-            if key in seen:
-                places.setdefault(f'duplicate field "{at}"', len(places))
-            seen.add(key)
-            _walk_places(item, at, places, unknown)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            _walk_places(item, f"{path}[{i}]", places, unknown)
+    _walk_duplicates(tree, "", found, frozenset(unknown))
+    return [*found, *(text for text in unknown if text not in found)]
 
 
 class _Pairs(list[tuple[str, Any]]):
     """An object's members with their duplicates."""
 
 
-def _walk_duplicates(value: Any, path: str, found: list[str]) -> None:
+def _walk_duplicates(value: Any, path: str, found: list[str], unknown: frozenset[str] = frozenset()) -> None:
     if isinstance(value, _Pairs):
         seen: set[str] = set()
         for key, item in value:
             at = f"{path}.{key}" if path else key
+            if unknown and (text := f'unknown field "{at}"') in unknown:
+                if text not in found:
+                    found.append(text)
+                continue
             if key in seen:
                 found.append(f'duplicate field "{at}"')
             seen.add(key)
-            _walk_duplicates(item, at, found)
+            _walk_duplicates(item, at, found, unknown)
     elif isinstance(value, list):
         for i, item in enumerate(value):
-            _walk_duplicates(item, f"{path}[{i}]", found)
+            _walk_duplicates(item, f"{path}[{i}]", found, unknown)

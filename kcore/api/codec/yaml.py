@@ -49,13 +49,16 @@ def decode(body: bytes) -> Object:
     return next(_documents(body), {})
 
 
-def decode_strictly(body: bytes) -> tuple[Object, list[str]]:
-    """The same, and the `duplicate_fields` of the document. Raises BadRequest."""
+def decode_strict(body: bytes) -> tuple[Object, list[str]]:
+    """The first document, and its duplicate keys as `duplicate_fields` tells them. Raises BadRequest."""
     for node in _nodes(body):
         if node is not None:
+            build = _Build()
+            obj = _object(node, build)
             found: list[str] = []
-            _find_duplicates(node, found, set())
-            return _built(node), found
+            if build.doubled:
+                _find_duplicates(node, found, set())
+            return obj, found
     return {}, []
 
 
@@ -85,12 +88,12 @@ def encode(obj: Any) -> bytes:
 def _documents(body: bytes) -> Iterator[Object]:
     for node in _nodes(body):
         if node is not None:
-            yield _built(node)
+            yield _object(node, _Build())
 
 
-def _built(node: yaml.Node) -> Object:
+def _object(node: yaml.Node, build: _Build) -> Object:
     try:
-        value = _Build().value(node, 0)
+        value = build.value(node, 0)
     except _Problem as e:
         raise BadRequest(f"yaml: {e}") from None
     except RecursionError:
@@ -165,6 +168,7 @@ class _Build:
         self.seen: set[int] = set()  # ids of nodes built once already: building them again is expansion
         self.open: set[int] = set()  # ids of the nodes around the one being built
         self.expanded = 0
+        self.doubled = False  # a map has a key twice
 
     def value(self, node: Any, depth: int) -> Any:
         self._count(node)
@@ -202,7 +206,9 @@ class _Build:
                         raise _Problem("map merge requires map or sequence of maps as the value")
                     merged.update(self.value(source, depth + 1))
                 continue
-            out[self._key(key)] = self.value(item, depth + 1)
+            name = self._key(key)
+            self.doubled = self.doubled or name in out
+            out[name] = self.value(item, depth + 1)
         return {**merged, **out} if merged else out
 
     def _key(self, node: Any) -> str:

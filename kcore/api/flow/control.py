@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
 
 SHARED_SECONDS = 0.0003  # of requests' work that may start in one round of the event loop; one request always may
-ALONE_SECONDS = 0.005  # and while nobody asks but one flow: rounds are not free, and what it waits for is itself
+ALONE_SECONDS = 0.01  # and while nobody asks but one flow: rounds are not free, and what it waits for is itself
+RESUMED = 2  # writes that go on in one round after they have been committed, while several flows ask
 FIRST = 1  # requests that may start beside, because they would be next anyway: their flow has been quiet
 _LONELY_SECONDS = 1.0  # so long after two flows have met
 _WAIT_SECONDS = 15.0  # a quarter of a request's time, as upstream
@@ -66,13 +67,14 @@ class _Rounds(trio.abc.Instrument):
     def before_io_wait(self, timeout: float) -> None:
         control = self._control
         started = control.started + control.first
+        control.resumed = 0
         if not started:
             return
         now = time.perf_counter()
         self._cost += ((now - self._began) / started - self._cost) / 8
         control.started = control.first = 0
-        most = SHARED_SECONDS if now < control.met + _LONELY_SECONDS else ALONE_SECONDS
-        control.turn = max(int(most / self._cost), 1)
+        control.shared = now < control.met + _LONELY_SECONDS
+        control.turn = max(int((SHARED_SECONDS if control.shared else ALONE_SECONDS) / self._cost), 1)
 
 
 class FlowControl:
@@ -87,11 +89,13 @@ class FlowControl:
         self.matcher = Matcher(())
         self._limited: list[Level] = []
         self.turn = 1  # requests that may start in one round of the loop
-        self.started = self.first = 0  # that did in this one
+        self.started = self.first = self.resumed = 0  # that did in this one
+        self.shared = False  # several flows have asked lately
         self.met = -_LONELY_SECONDS  # when a request last came of another flow than the one before it
         self._last = ""  # the flow of that
         self._clock = 0.0  # virtual, of the turnstile
         self._waiting: dict[Ticket, None] = {}  # in the order of arrival
+        self._committed = trio.lowlevel.ParkingLot()  # writes that have an answer to make
         self._wake = trio.Event()
         self._parked = False
         self.configure((), ())
@@ -198,6 +202,17 @@ class FlowControl:
 
         await trio.lowlevel.wait_task_rescheduled(abort)
 
+    async def resume(self) -> None:
+        """Called between a write and its answer: those of one commit come back all at once, and where several flows
+        ask they shall not hold up the others."""
+        if not self.shared:
+            return
+        if self.resumed < RESUMED and not self._committed:
+            self.resumed += 1
+            return
+        self._stir()
+        await self._committed.park()
+
     def _may_start(self, level: Level, width: int) -> bool:
         return level.executing + width <= level.minimum or may_start(level, width, self._limited, self.total)
 
@@ -232,6 +247,9 @@ class FlowControl:
                 if self._waiting:
                     self._expire()
                     going = self._dispatch()
+                if self._committed:
+                    self._committed.unpark(count=RESUMED)
+                    going = True
         finally:
             trio.lowlevel.remove_instrument(rounds)
 

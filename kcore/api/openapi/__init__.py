@@ -5,6 +5,7 @@
     operations    what one operation takes and answers
     definitions   the schemas of built-in and custom kinds
     v2, v3        the two document formats, as JSON and as protobuf
+    merging       what other servers' documents of version 2 add to the own one
 
 A document's ETag says what it is made of, so that the index and a client's conditional request need no document. One
 that is asked for is made in slices, between which the server does other work, and kept compressed, as nearly every
@@ -17,12 +18,13 @@ import hashlib
 import weakref
 import zlib
 from collections import OrderedDict
-from collections.abc import Iterable
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import trio
 
+from kcore import clock
 from kcore.api import layout, negotiate
 from kcore.api.health import VERSION
 from kcore.api.kinds import Kind, KindTable
@@ -31,14 +33,19 @@ from kcore.api.openapi.paths import Paths, root_paths
 from kcore.errors import NotAcceptable
 from kcore.http.messages import HeaderList, Request, Response
 
+if TYPE_CHECKING:
+    from kcore.api.openapi.merging import Foreign
+
 Json = dict[str, Any]
 INFO = {"title": "Kubernetes", "version": VERSION["gitVersion"].partition("+")[0]}
 
 _V2 = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"  # what clients ask for
 _V3 = "application/com.github.proto-openapi.spec.v3@v1.0+protobuf"
 _FIXED = ("api", "apis", "version", "openid/v1/jwks", ".well-known/openid-configuration")
+_WHOLE = "v2"  # the one document that has every kind
 _KEPT_BYTES = 4 * 1024 * 1024  # of compressed documents: more than all built-in ones in every form
 _SLICE_SECONDS = 0.005  # making a document lets others work that often
+_YEAR = 365 * 24 * 3600  # seconds
 
 
 class Format(Protocol):
@@ -76,6 +83,13 @@ class OpenApi:
         self._of_kind: weakref.WeakKeyDictionary[Kind, bytes] = weakref.WeakKeyDictionary()
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()  # compressed, by ETag and media type
         self._making = trio.Lock()  # one at a time: who asks for the same thing finds it made
+        self._foreign: Sequence[Foreign] = ()
+
+    def add_foreign(self, foreign: Sequence[Foreign]) -> None:
+        """What other servers' documents of version 2 say, the most important first; in place of what was."""
+        if [f.digest for f in foreign] != [f.digest for f in self._foreign]:
+            self._foreign = tuple(foreign)
+            self._generation = -1
 
     async def answer(self, request: Request) -> Response | None:
         """None for a path that is no OpenAPI document. Raises NotAcceptable."""
@@ -84,7 +98,7 @@ class OpenApi:
             return None
         self._look()
         if path == "/openapi/v2":
-            return await self._document(request, "", _form(request, "v2"))
+            return await self._document(request, _WHOLE, _form(request, "v2"))
         if path == "/openapi/v3":
             return self._index(request)
         name = path.removeprefix("/openapi/v3/")
@@ -95,7 +109,10 @@ class OpenApi:
             return Response(301, b"", headers=[(b"location", self._url(name).encode())])
         response = await self._document(request, name, _form(request, "v3"))
         if asked:
-            response.headers.append((b"cache-control", b"public, immutable"))
+            from email.utils import formatdate
+
+            expires = formatdate(clock.now() + _YEAR, usegmt=True)
+            response.headers += [(b"cache-control", b"public, immutable"), (b"expires", expires.encode())]
         return response
 
     # --- what there is ------------------------------------------------------------------------------------------
@@ -116,6 +133,8 @@ class OpenApi:
         self._hashes = {name: self._hash(name, kinds) for name, kinds in self._names.items()}
         every = hashlib.sha256("".join(self._hashes.values()).encode()).hexdigest().upper()
         self._hashes[""] = every
+        more = "".join([every, *(foreign.digest for foreign in self._foreign)]) if self._foreign else every
+        self._hashes[_WHOLE] = hashlib.sha256(f"v2 {more}".encode()).hexdigest().upper()
         living = {f'"{digest}"' for digest in self._hashes.values()}
         for key in [key for key in self._kept if key[0] not in living]:
             del self._kept[key]
@@ -161,7 +180,7 @@ class OpenApi:
         async with self._making:
             packed = self._kept.get(key)
             if packed is None:
-                body = await self._make(form, whole if not name else {name: kinds})
+                body = await self._make(form, whole if name == _WHOLE else {name: kinds})
                 packed = self._kept[key] = await trio.to_thread.run_sync(_pack, body)
                 while len(self._kept) > 1 and sum(map(len, self._kept.values())) > _KEPT_BYTES:
                     self._kept.popitem(last=False)
@@ -183,12 +202,31 @@ class OpenApi:
                     paths[path] = write.path(path, item)
                 await pause()
         schemas: dict[str, bytes] = {}
+        foreign = self._foreign if form.version == "v2" else ()
+        doubtful = {name for one in foreign for name in one.definitions}
+        own: dict[str, Json] = {}
         for schema, node in definitions.closure():
             schemas[schema] = write.schema(schema, node)
+            if schema in doubtful:
+                own[schema] = node
             await pause()
+        if foreign:
+            _add(write, foreign, paths, schemas, own)
         custom = all(not kind.message for kinds in names.values() for kind in kinds) and any(names.values())
         info: Json = {"title": "Kubernetes CRD Swagger", "version": "v0.1.0"} if custom else INFO
         return write.document(info, [paths[p] for p in sorted(paths)], [schemas[s] for s in sorted(schemas)])
+
+
+def _add(
+    write: Format, foreign: Sequence[Foreign], paths: dict[str, bytes], schemas: dict[str, bytes], own: dict[str, Json]
+) -> None:
+    """Put other servers' parts into a document of version 2."""
+    from kcore.api.openapi import merging, v2
+
+    assert isinstance(write, v2.Text | v2.Protobuf)
+    merged = merging.merge(foreign, paths, schemas, lambda name: v2.schema(own[name]) if name in own else None)
+    paths.update((path, write.own_path(path, item)) for path, item in merged.paths.items())
+    schemas.update((name, write.own_schema(name, node)) for name, node in merged.definitions.items())
 
 
 class _Pause:

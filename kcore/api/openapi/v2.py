@@ -25,13 +25,19 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Text:
-    """As JSON."""
+    """As JSON. `own_path` and `own_schema` take what is of version 2 already."""
 
     def path(self, path: str, item: Json) -> bytes:
-        return _encode(path) + b":" + _encode(path_item(item))
+        return self.own_path(path, path_item(item))
 
     def schema(self, name: str, node: Json) -> bytes:
-        return _encode(name) + b":" + _encode(schema(node))
+        return self.own_schema(name, schema(node))
+
+    def own_path(self, path: str, item: Json) -> bytes:
+        return _encode(path) + b":" + _encode(item)
+
+    def own_schema(self, name: str, node: Json) -> bytes:
+        return _encode(name) + b":" + _encode(node)
 
     def document(self, info: Json, paths: list[bytes], schemas: list[bytes]) -> bytes:
         head = b'{"swagger":"2.0","info":' + _encode(info) + b',"paths":{'
@@ -43,10 +49,16 @@ class Protobuf:
     """As an openapi.v2.Document message."""
 
     def path(self, path: str, item: Json) -> bytes:
-        return field(2, named(path, _item(path_item(item))))
+        return self.own_path(path, path_item(item))
 
     def schema(self, name: str, node: Json) -> bytes:
-        return field(1, named(name, _schema_message(schema(node))))
+        return self.own_schema(name, schema(node))
+
+    def own_path(self, path: str, item: Json) -> bytes:
+        return field(2, named(path, _item(item)))
+
+    def own_schema(self, name: str, node: Json) -> bytes:
+        return field(1, named(name, _schema_message(node)))
 
     def document(self, info: Json, paths: list[bytes], schemas: list[bytes]) -> bytes:
         key = b"".join(text(n, _SECURITY[k]) for n, k in enumerate(("type", "name", "in", "description"), 1))

@@ -22,12 +22,14 @@ from kcore.api.patch.versions import Changes, Convert, prune
 from kcore.api.schema import Schema
 from kcore.errors import ApiError, BadRequest, Conflict
 from kcore.objects import Object
+from kcore.objects.remembered import Remembered
 
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _KUBECTL = "kubectl"  # the only manager that takes over from client-side apply
 _BEFORE = "before-first-apply"
 _ANNOTATIONS_SIZE = 256 * 1024
 _UNTRACKED = frozenset(managers.UNTRACKED)
+_new = Remembered(512)
 
 
 # --- every write but apply -----------------------------------------------------------------------
@@ -58,7 +60,7 @@ def update_managed_fields(
         meta.pop("managedFields", None)
         return
     ignored = _ignored(schema, subresource) if reset is None else reset
-    changed, removed = _changes(typed.empty(schema) if old is None else old, new, schema, ignored)
+    changed, removed = _all(new, schema, ignored) if old is None else _changes(old, new, schema, ignored)
     if not changed and not removed:
         _keep(meta, known)
         return
@@ -84,7 +86,7 @@ def _live_or_new(old: Object | None, meta: dict[str, Any], subresource: str) -> 
         if given in ([], [{}]):
             return {}
         decoded = managers.decode(given)
-        if decoded:
+        if decoded and (given == live or all(fieldset.wellformed(entry.fields) for entry in decoded.values())):
             return decoded
     return managers.decode(live) or {}
 
@@ -110,6 +112,26 @@ def _changes(old: Object, new: Object, schema: Schema, ignored: tuple[str, ...])
     changed, removed = fieldset.compare(
         {k: v for k, v in old.items() if k not in skip}, {k: v for k, v in new.items() if k not in skip}, schema
     )
+    _metadata_changes(old, new, schema, changed, removed)
+    return changed, removed
+
+
+def _all(new: Object, schema: Schema, ignored: tuple[str, ...]) -> tuple[Set, Set]:
+    """The same of a new object."""
+    skip = ("apiVersion", "kind", "metadata", *ignored)
+    body = {k: v for k, v in new.items() if k not in skip}
+    empty = typed.empty(schema)
+
+    def find() -> tuple[Set, Set]:
+        return fieldset.compare({k: v for k, v in empty.items() if k not in skip}, body, schema)
+
+    # schemas of definitions come and go, and are not to be held on to
+    changed, removed = _new.of(body, find, (schema, ignored)) if schema.name else find()
+    _metadata_changes(empty, new, schema, changed, removed)
+    return changed, removed
+
+
+def _metadata_changes(old: Object, new: Object, schema: Schema, changed: Set, removed: Set) -> None:
     before = {k: v for k, v in (old.get("metadata") or {}).items() if k not in _UNTRACKED}
     after = {k: v for k, v in (new.get("metadata") or {}).items() if k not in _UNTRACKED}
     if before != after:
@@ -118,7 +140,6 @@ def _changes(old: Object, new: Object, schema: Schema, ignored: tuple[str, ...])
             changed["f:metadata"] = more
         if less:
             removed["f:metadata"] = less
-    return changed, removed
 
 
 def _subtract(known: Managers, changes: Changes) -> None:

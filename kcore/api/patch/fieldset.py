@@ -25,6 +25,23 @@ LEAF: Set = {}  # a node that is in the set, without children
 _SELF = "."
 
 
+def wellformed(fields: Any) -> bool:
+    """Whether this is a set: a client may write anything."""
+    return type(fields) is dict and all(_is_element(key) and wellformed(node) for key, node in fields.items())
+
+
+def _is_element(key: str) -> bool:
+    kind, value = key[:2], key[2:]
+    if kind == "i:":
+        return value.lstrip("-").isdecimal()
+    if kind in ("k:", "v:"):
+        try:
+            return type(json.loads(value)) is dict or kind == "v:"
+        except ValueError:
+            return False
+    return kind == "f:" or key == _SELF
+
+
 # --- set operations ------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ from kcore.errors import RequestEntityTooLarge
 
 MAX_OPERATIONS = 10_000
 MAX_COPY_BYTES = 3 * 1024 * 1024  # what all ``copy`` operations of a patch may add together
+_MEMBERS = frozenset(("op", "path", "from", "value"))
 
 
 class _Miss(Exception):
@@ -28,6 +29,8 @@ def apply(doc: Any, operations: Any) -> Any:
     Raises BadRequest for what is no JSON Patch, RequestEntityTooLarge for too many operations, Invalid (422) for one
     that cannot be carried out.
     """
+    if operations is None:
+        return doc
     if not isinstance(operations, list):
         kind = "object" if isinstance(operations, dict) else "value"
         raise malformed(f"error decoding patch: json: cannot unmarshal {kind} into Go value of type jsonpatch.Patch")
@@ -52,6 +55,15 @@ def apply(doc: Any, operations: Any) -> Any:
         except _Miss:
             raise rejected(_why(doc, str(name), path, operation)) from None
     return doc
+
+
+def unknown_members(operations: Any) -> list[str]:
+    """``unknown field "[1].value2"`` for each member that an operation does not have."""
+    found = []
+    for i, operation in enumerate(operations if isinstance(operations, list) else ()):
+        if type(operation) is dict and not operation.keys() <= _MEMBERS:
+            found += [f'unknown field "[{i}].{key}"' for key in operation if key not in _MEMBERS]
+    return found
 
 
 def _why(doc: Any, name: str, path: str, operation: dict[str, Any]) -> str:

@@ -279,17 +279,32 @@ def _misfit(value: Any, schema: Schema) -> str:
         if not isinstance(value, dict):
             return f"cannot restore {'struct from:' if schema.properties else 'map from'} {_go_type(value)}"
         for key, item in value.items():
-            if type(item) is dict or type(item) is list or schema.properties:
+            if type(item) is not str or schema.properties:
                 node = schema.child(key)
                 problem = _misfit(item, node) if node is not None else ""
                 if problem:
                     return problem
-    elif isinstance(value, list) and schema.items is not None:
-        for item in value:
-            problem = _misfit(item, schema.items)
+    elif schema.type == "array":
+        for item in value if schema.items is not None else ():
+            problem = _misfit(item, schema.items or ANY)
             if problem:
                 return problem
+    else:
+        return _unlike(value, schema)
     return ""
+
+
+def _unlike(value: Any, schema: Schema) -> str:
+    """Upstream's sentence for a number, flag or string where Go has another, which its conversion cannot make."""
+    kind = {"integer": schema.format or "int64", "boolean": "bool", "string": "string"}.get(schema.type, "")
+    given = _go_type(value)
+    if not kind or kind == given or schema.name or (kind == "string" and (schema.format or given == "string")):
+        return ""
+    if kind in ("int32", "int64"):
+        if given == "int64" or (given == "float64" and value == int(value)):
+            return ""
+        return f"cannot convert float64 to {kind}" if given == "float64" else f"unrecognized type: {kind}"
+    return "cannot convert int64 to string" if (kind, given) == ("string", "int64") else f"unrecognized type: {kind}"
 
 
 def _go_type(value: Any) -> str:

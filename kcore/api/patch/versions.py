@@ -14,6 +14,7 @@ import attrs
 from kcore.api.patch import fieldset, structured
 from kcore.api.patch.fieldset import Set
 from kcore.api.schema import Schema
+from kcore.errors import ApiError
 from kcore.objects import Object
 
 Convert = Callable[[Object, str], "tuple[Object, Schema] | None"]
@@ -66,7 +67,7 @@ def prune(
         return structured.prune(merged, schema, last, together) or {}
     here, here_schema = merged, schema
     if last_version != own_version:
-        converted = convert(merged, last_version)
+        converted = _said("failed to convert merged object to last applied version", convert, merged, last_version)
         if converted is None:
             return merged
         here, here_schema = converted
@@ -76,15 +77,26 @@ def prune(
     for version, fields in owned.items():
         if version == last_version:
             continue
-        before, after = convert(here, version), convert(_typed(pruned, here), version)
+        why = f"failed add back owned items: failed to convert {{}} object at version {version}"
+        before = _said(why.format("merged"), convert, here, version)
+        after = _said(why.format("pruned"), convert, _typed(pruned, here), version)
         if before is not None and after is not None:
             held = structured.prune(before[0], before[1], fieldset.of_object(*before), fields) or {}
-            back = convert(_typed(structured.merge(after[0], held, after[1]), after[0]), last_version)
+            whole = _typed(structured.merge(after[0], held, after[1]), after[0])
+            back = _said(why.format("pruned"), convert, whole, last_version)
             pruned = back[0] if back is not None else pruned
     if last_version == own_version:
         return pruned
     result = convert(_typed(pruned, here), own_version)
     return result[0] if result is not None else merged
+
+
+def _said(why: str, convert: Convert, obj: Object, version: str) -> tuple[Object, Schema] | None:
+    """Raises ApiError that says what was being done."""
+    try:
+        return convert(obj, version)
+    except ApiError as error:
+        raise ApiError(f"failed to prune fields: {why}: {error.message}", code=error.code, reason="") from None
 
 
 def _typed(obj: Object, like: Object) -> Object:

@@ -31,13 +31,22 @@ RESOURCE_PATHS = ["limits.cpu", "limits.ephemeral-storage", "limits.memory"]
 
 
 def containers(
-    at: str, given: list[Object], volumes: dict[str, Object], *, init: bool = False, taken: set[str] | None = None
+    at: str,
+    given: list[Object],
+    volumes: dict[str, Object],
+    *,
+    init: bool = False,
+    taken: set[str] | None = None,
+    host_users: bool = True,
 ) -> Iterator[Cause]:
-    """A list of containers; names in `taken` belong to containers of another sort, and are added to."""
+    """A list of containers; names in `taken` belong to containers of another sort, and are added to.
+
+    `host_users`: the pod has no user namespace of its own.
+    """
     taken = set() if taken is None else taken
     for i, container in enumerate(given):
         path, name = f"{at}[{i}]", container.get("name", "")
-        yield from _common(path, container, volumes)
+        yield from _common(path, container, volumes, host_users)
         if name and name in taken:
             yield fields.duplicate(f"{path}.name", name)
         taken.add(name)
@@ -45,12 +54,14 @@ def containers(
     yield from _host_ports(at, given)
 
 
-def ephemeral(at: str, given: list[Object], volumes: dict[str, Object], taken: set[str]) -> Iterator[Cause]:
+def ephemeral(
+    at: str, given: list[Object], volumes: dict[str, Object], taken: set[str], host_users: bool = True
+) -> Iterator[Cause]:
     """Containers for debugging: without ports, probes and resources, in one of the pod's containers' namespaces."""
     known = set(taken)
     for i, container in enumerate(given):
         path = f"{at}[{i}]"
-        yield from _common(path, container, volumes)
+        yield from _common(path, container, volumes, host_users)
         if container.get("name") and container["name"] in taken:
             yield fields.duplicate(f"{path}.name", container["name"])
         taken.add(container.get("name", ""))
@@ -62,7 +73,7 @@ def ephemeral(at: str, given: list[Object], volumes: dict[str, Object], taken: s
                 yield fields.forbidden(f"{path}.{name}", "cannot be set for an Ephemeral Container")
 
 
-def _common(path: str, container: Object, volumes: dict[str, Object]) -> Iterator[Cause]:
+def _common(path: str, container: Object, volumes: dict[str, Object], host_users: bool) -> Iterator[Cause]:
     yield from common.named(f"{path}.name", container.get("name"), names.dns_label)
     image = container.get("image") or ""
     if not image:
@@ -85,7 +96,7 @@ def _common(path: str, container: Object, volumes: dict[str, Object]) -> Iterato
     if amounts := container.get("resources"):
         yield from resources(f"{path}.resources", amounts)
     if context := container.get("securityContext"):
-        yield from security_context(f"{path}.securityContext", context)
+        yield from security_context(f"{path}.securityContext", context, host_users)
 
 
 def _ports(at: str, ports: list[Object]) -> Iterator[Cause]:
@@ -296,12 +307,14 @@ def _within(at: str, name: str, amount: Any, limit: Any) -> Iterator[Cause]:
         yield fields.invalid(f"{at}.requests", str(amount), f"must be less than or equal to {name} limit of {limit}")
 
 
-def security_context(path: str, given: Object | None) -> Iterator[Cause]:
+def security_context(path: str, given: Object | None, host_users: bool) -> Iterator[Cause]:
     if given is None:
         return
     for name in ("runAsUser", "runAsGroup"):
         yield from user_id(f"{path}.{name}", given.get(name))
     yield from one_of(f"{path}.procMount", given.get("procMount"), ["Default", "Unmasked"])
+    if given.get("procMount") == "Unmasked" and host_users:
+        yield fields.invalid(f"{path}.procMount", "Unmasked", "`hostUsers` must be false to use `Unmasked`")
     yield from seccomp(f"{path}.seccompProfile", given.get("seccompProfile"))
     yield from app_armor(f"{path}.appArmorProfile", given.get("appArmorProfile"))
     if given.get("allowPrivilegeEscalation") is False:

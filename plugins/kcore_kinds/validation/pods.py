@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from kcore.api import fields, names
 from kcore.errors import Cause
+from kcore.objects.remembered import Remembered
 from kcore_kinds.gostruct import POD_SPEC, TOLERATION, difference, go
 from kcore_kinds.validation import common, containers
 from kcore_kinds.validation.common import MAX_INT32, Object, one_of, problems
@@ -16,6 +17,7 @@ RESTART = ["Always", "OnFailure", "Never"]
 DNS = ["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"]
 EFFECTS = ["NoSchedule", "PreferNoSchedule", "NoExecute"]
 _SYSCTL = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])?$"
+_sound = Remembered(4096)
 _UPDATE = (
     "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,"
     "`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),"
@@ -41,18 +43,28 @@ def template(path: str, given: Object, claims: Iterable[str] = ()) -> Iterator[C
     yield from pod_spec(f"{path}.spec", given.get("spec") or {}, claims)
 
 
-def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Cause]:
+def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterable[Cause]:
+    """Every mistake in a pod's specification; most are made from templates, so that one without any is known."""
+    if not claims and _sound.of(spec, lambda: not any(True for _ in _mistakes(path, spec))):
+        return ()
+    return _mistakes(path, spec, claims)
+
+
+def _mistakes(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Cause]:
     yield from volumes(f"{path}.volumes", spec.get("volumes") or [])
     known: dict[str, Object] = {name: {"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims}
     known |= {v.get("name", ""): v for v in spec.get("volumes") or ()}
     taken: set[str] = set()
     if not spec.get("containers"):
         yield fields.required(f"{path}.containers")
-    yield from containers.containers(f"{path}.containers", spec.get("containers") or [], known, taken=taken)
+    host = spec.get("hostUsers") is not False
+    given = spec.get("containers") or []
+    yield from containers.containers(f"{path}.containers", given, known, taken=taken, host_users=host)
     if inits := spec.get("initContainers"):
-        yield from containers.containers(f"{path}.initContainers", inits, known, init=True, taken=taken)
+        at = f"{path}.initContainers"
+        yield from containers.containers(at, inits, known, init=True, taken=taken, host_users=host)
     if debuggers := spec.get("ephemeralContainers"):
-        yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken)
+        yield from containers.ephemeral(f"{path}.ephemeralContainers", debuggers, known, taken, host)
     if spec.get("resources"):
         yield from containers.resources(f"{path}.resources", spec["resources"])
     yield from one_of(f"{path}.restartPolicy", spec.get("restartPolicy"), RESTART)
@@ -60,6 +72,8 @@ def pod_spec(path: str, spec: Object, claims: Iterable[str] = ()) -> Iterator[Ca
     yield from common.labels(f"{path}.nodeSelector", spec.get("nodeSelector"))
     if context := spec.get("securityContext"):
         yield from _security(f"{path}.securityContext", context)
+    if not host:
+        yield from _own_users(path, spec)
     for i, secret in enumerate(spec.get("imagePullSecrets") or ()):
         if not secret.get("name"):
             yield fields.required(f"{path}.imagePullSecrets[{i}]")
@@ -100,6 +114,18 @@ def _plain(path: str, spec: Object) -> Iterator[Cause]:
             yield from problems(f"{path}.{name}", spec[name], names.dns_subdomain(spec[name]))
     policy = spec.get("preemptionPolicy")
     yield from one_of(f"{path}.preemptionPolicy", policy, ["Never", "PreemptLowerPriority"])
+
+
+def _own_users(path: str, spec: Object) -> Iterator[Cause]:
+    """A pod with a user namespace of its own has no other namespace of the node, and none of its block devices."""
+    why = "when `hostUsers` is false"
+    for name in ("hostNetwork", "hostPID", "hostIPC"):
+        if spec.get(name):
+            yield fields.forbidden(f"{path}.{name}", why)
+    for sort in ("initContainers", "containers", "ephemeralContainers"):
+        for i, container in enumerate(spec.get(sort) or ()):
+            if container.get("volumeDevices"):
+                yield fields.forbidden(f"{path}.{sort}[{i}].volumeDevices", why)
 
 
 def _security(path: str, given: Object) -> Iterator[Cause]:
