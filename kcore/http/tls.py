@@ -12,6 +12,8 @@ import trio
 
 from kcore.http import strangers
 
+_PLAIN = (b"GET /", b"HEAD ", b"POST ", b"PUT /", b"OPTIO", b"PATCH", b"DELET")
+_NOT_PLAIN = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 _PIECE = 256 * 1024  # of an answer: encrypted and sent before the next one is
 
 
@@ -35,7 +37,11 @@ class TlsStream(trio.abc.Stream):
         self._waiting = trio.lowlevel.ParkingLot()
 
     async def handshake(self) -> None:
-        """Raises BrokenResourceError (cause: SSLError) when the peers find no agreement."""
+        """Raises BrokenResourceError (cause: SSLError) when the peers find no agreement.
+
+        To a client of plain HTTP a server says so, as Go's does.
+        """
+        data: bytes | bytearray = b""
         while True:
             try:
                 self._step()
@@ -48,7 +54,10 @@ class TlsStream(trio.abc.Stream):
                     raise trio.BrokenResourceError("the connection ended during the TLS handshake") from None
                 self._incoming.write(data)
             except ssl.SSLError as error:
-                await self._flush()  # the alert that tells the peer why
+                if self.ssl.server_side and data.startswith(_PLAIN):
+                    await self.lower.send_all(_NOT_PLAIN)
+                else:
+                    await self._flush()  # the alert that tells the peer why
                 raise trio.BrokenResourceError(str(error)) from error
 
     def _step(self) -> None:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import trio
 
 from kcore.http.messages import AnyResponse, Request, Response, StreamResponse, UpgradeResponse, values
@@ -131,6 +132,9 @@ async def _upgrade(api: Api) -> None:
         await trio.aclose_forcefully(stream)
 
 
+@pytest.mark.conformance(
+    "Aggregator Should be able to support the 1.17 Sample API Server using the current Aggregator"
+)
 async def test_a_server_behind_is_found_asked_and_told_of(api: Api, tmp_path: Path) -> None:
     async with backing(api, tmp_path, "fish.default.svc") as own:
         own.handler = _answer

@@ -123,6 +123,18 @@ def test_a_request_that_stops_half_way_is_nobodys(api: Api) -> None:
     assert api.call("GET", f"{CONFIGMAPS}/half")[0] == 404
 
 
+def test_plain_http_is_told_that_it_is_not_what_is_spoken_here(api: Api) -> None:
+    for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+        with socket.create_connection(api.address) as sock:
+            sock.sendall(f"{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+            head, _, text = everything(sock).partition(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.0 400 Bad Request")
+            assert text == b"Client sent an HTTP request to an HTTPS server.\n"
+    for name in ("kubernetes", "kubernetes:https"):
+        status, said = api.call("PUT", f"/api/v1/namespaces/default/services/{name}/proxy/a%22?path=b")
+        assert (status, said) == (400, "Client sent an HTTP request to an HTTPS server.\n")
+
+
 def test_what_is_no_tls_is_not_talked_to(api: Api) -> None:
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
     for data in (

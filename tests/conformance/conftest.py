@@ -1,8 +1,8 @@
-"""One whole cluster on the virtual clock, and a plain HTTP client of its API."""
+"""One whole cluster on the virtual clock, and a plain HTTP client of its API; for real clients, a process."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,21 @@ import attrs
 import msgspec
 import pytest
 import trio
+from kubernetes import config
+from kubernetes.client import ApiClient
 from trio.testing import MockClock
 
 from kcore.api.auth import User
 from kcore.http.messages import Request, Response, StreamResponse
 from kcore.objects import Object
 from kcore.testing.virtual import VirtualCluster, virtual_cluster
+from tests.clients.conftest import Kubectl, wait_until
+from tests.clients.conftest import cluster as cluster
+from tests.clients.conftest import kubectl as kubectl
+from tests.conformance.hooks import Hooks, serving
 
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
+_JSON = "application/json"
 MERGE, APPLY = "application/merge-patch+json", "application/apply-patch+yaml"
 
 
@@ -105,3 +112,48 @@ class Events:
 async def api(autojump_clock: MockClock, tmp_path: Path) -> AsyncIterator[Api]:
     async with virtual_cluster(tmp_path) as cluster:
         yield Api(cluster)
+
+
+# --- clusters that are processes of their own, for real clients -----------------------------------------------------
+
+
+@attrs.define
+class Place:
+    """A namespace of a running cluster, the real kubectl in it, and the official Python client."""
+
+    kubectl: Kubectl
+    client: ApiClient
+    hooks: Hooks
+
+    @property
+    def namespace(self) -> str:
+        return self.kubectl.namespace
+
+    def answer(self, method: str, path: str, body: Any = None, type: str = "", **headers: str) -> tuple[int, Any]:
+        """Status and decoded answer of a request by the client's own pool of connections."""
+        sent = {"Accept": _JSON, "Content-Type": type or (MERGE if method == "PATCH" else _JSON), **headers}
+        raw = body if isinstance(body, bytes) or body is None else msgspec.json.encode(body)
+        url = self.client.configuration.host + path
+        found = self.client.rest_client.pool_manager.request(method, url, body=raw, headers=sent, retries=False)
+        return found.status, msgspec.json.decode(found.data) if found.data[:1] == b"{" else found.data.decode()
+
+    def call(self, method: str, path: str, body: Any = None, expect: int = 0, type: str = "", **headers: str) -> Any:
+        """The decoded answer, which is a success, or has the status that is expected."""
+        status, found = self.answer(method, path, body, type, **headers)
+        assert status == expect if expect else status < 300, found
+        return found
+
+    def until(self, look: Any, seconds: float = 20) -> Any:
+        return wait_until(look, bool, seconds)
+
+
+@pytest.fixture(scope="package")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hooks]:
+    with serving(tmp_path_factory.mktemp("hooks")) as hooks:
+        yield hooks
+
+
+@pytest.fixture
+def place(kubectl: Kubectl, hooks: Hooks) -> Iterator[Place]:
+    with config.new_client_from_config(str(kubectl.cluster.kubeconfig)) as made:
+        yield Place(kubectl, made, hooks)

@@ -82,6 +82,20 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
 }  # fmt: skip
 
 
+@pytest.mark.conformance(
+    "API priority and fairness should support FlowSchema API operations",
+    "API priority and fairness should support PriorityLevelConfiguration API operations",
+    "MutatingAdmissionPolicy should support MutatingAdmissionPolicy API operations",
+    "MutatingAdmissionPolicy should support MutatingAdmissionPolicyBinding API operations",
+    "ValidatingAdmissionPolicy should support ValidatingAdmissionPolicy API operations",
+    "ValidatingAdmissionPolicy should support ValidatingAdmissionPolicyBinding API operations",
+    "ResourceQuota should manage the lifecycle of a ResourceQuota",
+    "ServiceAccounts should run through the lifecycle of a ServiceAccount",
+    "Events API should delete a collection of events",
+    "Events API should ensure that an event can be fetched, patched, deleted, and listed",
+    "Events should delete a collection of events",
+    "Events should manage the lifecycle of an event",
+)
 @pytest.mark.parametrize("resource", CASES)
 async def test_all_operations_of_a_kind_work(api: Api, resource: str) -> None:
     prefix, kind, members, has_status = CASES[resource]

@@ -196,7 +196,7 @@ async def test_no_server_is_an_oserror(tmp_path: Path) -> None:
             await orphan.get(NODES, "n")
 
 
-async def test_a_foreign_ca_an_expired_certificate_and_plain_http_get_no_answer(
+async def test_a_foreign_ca_and_a_certificate_of_somebody_else_get_no_answer_and_plain_http_a_refusal(
     tmp_path: Path, autojump_clock: trio.testing.MockClock
 ) -> None:
     async with cluster(tmp_path) as (server, client):
@@ -207,11 +207,13 @@ async def test_a_foreign_ca_an_expired_certificate_and_plain_http_get_no_answer(
         for bad in (
             kubeconfig.Connection(url, ca, certificate, key),  # signed by somebody else
             kubeconfig.Connection(url, foreign.ca_pem),  # does not trust us
-            kubeconfig.Connection(url.replace("https", "http"), ca),
         ):
             async with connect(bad) as stranger:
                 with pytest.raises(OSError, match=r"no TLS|closed|broke"):
                     await stranger.get(NODES, "n")
+        async with connect(kubeconfig.Connection(url.replace("https", "http"), ca)) as plain:
+            with pytest.raises(errors.ApiError, match="Client sent an HTTP request to an HTTPS server"):
+                await plain.get(NODES, "n")
         assert server.asked == []
         server.say({})
         await client.get(NODES, "n")

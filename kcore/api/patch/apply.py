@@ -142,25 +142,6 @@ def _metadata_changes(old: Object, new: Object, schema: Schema, changed: Set, re
             removed["f:metadata"] = less
 
 
-def _meta_schema() -> Schema:
-    """For a schema without metadata (a CRD that does not spell it out): what of it does not merge as plain maps do."""
-    text = Schema(type="string")
-    return Schema(
-        type="object",
-        properties={
-            "finalizers": Schema(type="array", items=text, list_type="set"),
-            "ownerReferences": Schema(
-                type="array",
-                items=Schema(type="object", values=text, map_type="atomic"),
-                list_type="map",
-                list_map_keys=("uid",),
-            ),
-            "labels": Schema(type="object", values=text),
-            "annotations": Schema(type="object", values=text),
-        },
-    )
-
-
 def _subtract(known: Managers, changes: Changes) -> None:
     """Take what changes away from all managers; those left with nothing, or of a version that is gone, are gone."""
     for who in list(known):
@@ -262,7 +243,7 @@ def whole_schema(schema: Schema) -> Schema:
     whole = _whole.get(schema)
     if whole is None:
         text = Schema(type="string")
-        extra = {"apiVersion": text, "kind": text, "metadata": _open(_meta_schema())}
+        extra = {"apiVersion": text, "kind": text, "metadata": structured.METADATA}
         whole = Schema(
             type="object",
             properties={**schema.properties, **extra},
@@ -271,11 +252,6 @@ def whole_schema(schema: Schema) -> Schema:
         )
         _whole[schema] = whole
     return whole
-
-
-def _open(schema: Schema) -> Schema:
-    schema.preserve_unknown = True
-    return schema
 
 
 def _claim(live: Object, schema: Schema, known: Managers, version: str, time: str, subresource: str) -> None:

@@ -150,33 +150,73 @@ def _remove(value: Any, fields: Set, schema: Schema) -> Any:
     return value
 
 
+def metadata() -> Schema:
+    """Of objects whose schema does not spell it out (custom resources): what of it does not merge as plain maps do."""
+    text = Schema(type="string")
+    return Schema(
+        type="object",
+        properties={
+            "finalizers": Schema(type="array", items=text, list_type="set"),
+            "ownerReferences": Schema(
+                type="array",
+                items=Schema(type="object", values=text, map_type="atomic"),
+                list_type="map",
+                list_map_keys=("uid",),
+            ),
+            "labels": Schema(type="object", values=text),
+            "annotations": Schema(type="object", values=text),
+        },
+    )
+
+
+METADATA = metadata()
+METADATA.properties |= dict.fromkeys(
+    ("name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
+     "deletionTimestamp", "deletionGracePeriodSeconds", "managedFields"), ANY,
+)  # fmt: skip
+"""All that there is of it: nothing else may be applied."""
+
+
 # --- what may be applied -------------------------------------------------------------------------
 
 
-def check_applied(applied: Any, schema: Schema, path: tuple[str, ...] = ()) -> None:
+def check_applied(applied: Any, schema: Schema) -> None:
     """Refuse what cannot be merged: members nobody declared, wrong types, items of the same key.
 
-    Raises BadRequest with structured-merge-diff's sentence.
+    Raises BadRequest with structured-merge-diff's sentences, one for each mistake.
     """
+    found: list[str] = []
+    _check(applied, schema, (), found)
+    if found:
+        raise malformed(found[0] if len(found) == 1 else "\n  ".join(("errors:", *found[:_MOST])))
+
+
+def _check(applied: Any, schema: Schema, path: tuple[str, ...], found: list[str]) -> None:
     if type(applied) is dict:
         if schema.type and schema.type != "object":
-            raise _problem(path, f"expected {_EXPECTED.get(schema.type, schema.type)}, got map")
+            _problem(found, path, f"expected {_EXPECTED.get(schema.type, schema.type)}, got map")
+            return
         closed = bool(schema.properties) and schema.values is None and not schema.preserve_unknown
         for key, value in applied.items():
-            at = (*path, "f:" + key)
             node = schema.child(key)
             if node is not None:
-                check_applied(value, node, at)
-            elif closed and not (schema.embedded and key in ("apiVersion", "kind", "metadata")):
-                raise _problem(at, "field not declared in schema")
+                _check(value, node, (*path, "f:" + key), found)
+            elif schema.embedded and key in _TYPE_AND_META:
+                if key == "metadata":
+                    _check(value, METADATA, (*path, "f:metadata"), found)
+            elif closed:
+                _problem(found, (*path, "f:" + key), "field not declared in schema")
     elif type(applied) is list:
         if schema.type and schema.type != "array":
-            raise _problem(path, f"expected {_EXPECTED.get(schema.type, schema.type)}, got list")
-        _check_items(applied, schema, path)
+            _problem(found, path, f"expected {_EXPECTED.get(schema.type, schema.type)}, got list")
+        else:
+            _check_items(applied, schema, path, found)
     elif applied is not None and schema.type in ("object", "array"):
-        raise _problem(path, f"expected {_EXPECTED[schema.type]}, got {_go_value(applied)}")
+        _problem(found, path, f"expected {_EXPECTED[schema.type]}, got {_go_value(applied)}")
 
 
+_MOST = 1000  # mistakes that are told
+_TYPE_AND_META = ("apiVersion", "kind", "metadata")
 _EXPECTED = {
     "object": "map",
     "array": "list",
@@ -187,7 +227,7 @@ _EXPECTED = {
 }
 
 
-def _check_items(applied: list[Any], schema: Schema, path: tuple[str, ...]) -> None:
+def _check_items(applied: list[Any], schema: Schema, path: tuple[str, ...], found: list[str]) -> None:
     items = schema.items or ANY
     seen: set[str] = set()
     for i, value in enumerate(applied):
@@ -195,15 +235,16 @@ def _check_items(applied: list[Any], schema: Schema, path: tuple[str, ...]) -> N
         if key == "k:{}":
             names = ", ".join(f'"{k}"' for k in schema.list_map_keys)
             why = f"associative list with keys has an element that omits all key fields [{names}]"
-            raise _problem(path, f"element {i}: {why} (and doesn't have default values for any key fields)")
+            _problem(found, path, f"element {i}: {why} (and doesn't have default values for any key fields)")
+            continue
         if key in seen:
-            raise _problem(path, f"duplicate entries for key {fieldset.path_text((key,))}")
+            _problem(found, path, f"duplicate entries for key {fieldset.path_text((key,))}")
         seen.add(key)
-        check_applied(value, items, (*path, key))
+        _check(value, items, (*path, key), found)
 
 
-def _problem(path: tuple[str, ...], why: str) -> Exception:
-    return malformed(f"{fieldset.path_text(path)}: {why}")
+def _problem(found: list[str], path: tuple[str, ...], why: str) -> None:
+    found.append(f"{fieldset.path_text(path)}: {why}")
 
 
 def _go_value(value: Any) -> str:
