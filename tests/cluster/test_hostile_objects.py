@@ -231,7 +231,6 @@ def operations(*ops: tuple[str, str, Any]) -> bytes:
 JSON_PATCHES = [
     b"",
     b"{}",
-    b"null",
     b"[1]",
     b"[{}]",
     operations(("bomb", "", 1)),
