@@ -129,8 +129,6 @@ async def patch(
     prepare: Callable[[Object, Object], None] | None = None,
 ) -> Written:
     """Apply until it sticks. A patch that names no resourceVersion is applied to whatever is current."""
-    told = patch.type != APPLY and caller.field_validation != "Ignore"  # an apply tells it when it has been merged
-    problems = patch.problems() if told else []
     for _ in range(ATTEMPTS):
         entry = await storage.find(served, namespace, name)
         if entry is None:
@@ -148,7 +146,8 @@ async def patch(
             else:
                 new = await aside.run(patch.size, merge_in)
         else:
-            caller.duplicates = problems
+            if caller.field_validation != "Ignore":
+                caller.duplicates = patch.problems()
             new = result(served, patch.apply(served.copy(entry)), caller, patch.shown)
             immovable(new, served.object(entry))
         same_uid(served, new, served.object(entry))

@@ -199,8 +199,7 @@ class Served:
 
 
 def _copied(obj: Object) -> Object:
-    copied: Object = layout.decode_json(layout.encode_json(obj))
-    return copied
+    return layout.decode_json(layout.encode_json(obj))  # type: ignore[no-any-return]
 
 
 class ServedTable:
