@@ -87,7 +87,7 @@ def page_json(served: Served, found: Page) -> Body:
         stored, start = served.stored_head, layout.START.join((between.replace(b"%", b"%%"), b'"%d",'))
         at = len(stored) + layout.META
         if all([each.value.startswith(stored) for each in found.entries]):  # noqa: C419  # a generator takes twice as long
-            own = pieces * (2 * len(found.entries))
+            own: Body = [b""] * (2 * len(found.entries))
             own[::2] = [start % each.revision for each in found.entries]
             own[1::2] = [memoryview(each.value)[at:] for each in found.entries]
             pieces += own

@@ -21,7 +21,7 @@ _AT_ONCE = 2  # more would only make each wait for the others
 _WAITING = 16  # threads that do nothing but wait for an answer
 
 T = TypeVar("T")
-_limiter: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("kcore.api.aside")
+_working: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("kcore.api.aside")
 _waiting: trio.lowlevel.RunVar[trio.CapacityLimiter] = trio.lowlevel.RunVar("kcore.api.aside.waiting")
 
 
@@ -29,22 +29,22 @@ async def run(size: int, work: Callable[[], T]) -> T:
     """What `work` returns or raises; `size` says how long it takes. It must change nothing that others see."""
     if size < LONG:
         return work()
-    try:
-        limiter = _limiter.get()
-    except LookupError:
-        limiter = trio.CapacityLimiter(_AT_ONCE)
-        _limiter.set(limiter)
-    return await trio.to_thread.run_sync(work, limiter=limiter)
+    return await trio.to_thread.run_sync(work, limiter=_limit(_working, _AT_ONCE))
 
 
 async def waiting(work: Callable[[], T]) -> T:
     """What `work` returns or raises: it may ask webhooks meanwhile, by `trio.from_thread.run`."""
+    return await trio.to_thread.run_sync(work, limiter=_limit(_waiting, _WAITING))
+
+
+def _limit(kept: trio.lowlevel.RunVar[trio.CapacityLimiter], most: int) -> trio.CapacityLimiter:
+    """The one of this run of the loop."""
     try:
-        limiter = _waiting.get()
+        return kept.get()
     except LookupError:
-        limiter = trio.CapacityLimiter(_WAITING)
-        _waiting.set(limiter)
-    return await trio.to_thread.run_sync(work, limiter=limiter)
+        limiter = trio.CapacityLimiter(most)
+        kept.set(limiter)
+        return limiter
 
 
 async def decode(request: Request) -> None:

@@ -129,6 +129,8 @@ async def patch(
     prepare: Callable[[Object, Object], None] | None = None,
 ) -> Written:
     """Apply until it sticks. A patch that names no resourceVersion is applied to whatever is current."""
+    told = patch.type != APPLY and caller.field_validation != "Ignore"  # an apply tells it when it has been merged
+    problems = patch.problems() if told else []
     for _ in range(ATTEMPTS):
         entry = await storage.find(served, namespace, name)
         if entry is None:
@@ -146,8 +148,7 @@ async def patch(
             else:
                 new = await aside.run(patch.size, merge_in)
         else:
-            if caller.field_validation != "Ignore":
-                caller.duplicates = patch.problems()
+            caller.duplicates = problems
             new = result(served, patch.apply(served.copy(entry)), caller, patch.shown)
             immovable(new, served.object(entry))
         same_uid(served, new, served.object(entry))

@@ -199,7 +199,8 @@ class Served:
 
 
 def _copied(obj: Object) -> Object:
-    return layout.decode_json(layout.encode_json(obj))  # type: ignore[no-any-return]
+    copied: Object = layout.decode_json(layout.encode_json(obj))
+    return copied
 
 
 class ServedTable:

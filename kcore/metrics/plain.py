@@ -63,10 +63,10 @@ class Counts:
         from prometheus_client.core import CounterMetricFamily, Metric
 
         if self.total:
-            out: Metric = CounterMetricFamily(self.name, self.help, labels=self.labels)
+            counter = CounterMetricFamily(self.name, self.help, labels=self.labels)
             for values, count in tuple(self.series.items()):
-                out.add_metric(values, count)  # type: ignore[attr-defined]
-            return out
+                counter.add_metric(values, count)
+            return counter
         out = Metric(self.name, self.help, "unknown")  # a counter whose name does not end in _total
         for values, count in tuple(self.series.items()):
             out.add_sample(self.name, dict(zip(self.labels, values, strict=True)), count)

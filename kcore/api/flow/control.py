@@ -203,10 +203,8 @@ class FlowControl:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def resume(self) -> None:
-        """Called between a write and its answer: those of one commit come back all at once, and where several flows
-        ask they shall not hold up the others."""
-        if not self.shared:
-            return
+        """Called between a write and its answer while several flows ask (`shared`): those of one commit come back all
+        at once, and shall not hold up the others."""
         if self.resumed < RESUMED and not self._committed:
             self.resumed += 1
             return

@@ -42,8 +42,10 @@ class Changes:
             return self.own
         if api_version not in self._others:
             old, new = self.convert(self.old, api_version), self.convert(self.new, api_version)
-            known = old is not None and new is not None
-            self._others[api_version] = self.compare(old[0], new[0], new[1]) if known else None  # type: ignore[index]
+            if old is None or new is None:
+                self._others[api_version] = None
+            else:
+                self._others[api_version] = self.compare(old[0], new[0], new[1])
         return self._others[api_version]
 
 
