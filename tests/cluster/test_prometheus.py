@@ -7,8 +7,6 @@ configuration, finds the targets, and Prometheus itself scrapes what was found a
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
@@ -22,6 +20,7 @@ import pytest
 
 from kcore.testing.running import RunningCluster, free_port, running
 from kcore.testing.waiting import poll
+from tests.needs import needs
 
 PODS, REQUESTS = 2, 25
 APP = '{job="kubelet-metrics-cadvisor",namespace="default",container="app"}'
@@ -192,11 +191,7 @@ def _answers(monitor: Monitor) -> bool:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RunningCluster]:
-    if not all(map(shutil.which, ("prometheus", "victoria-metrics"))):
-        missing = "something is not installed; on Debian: apt-get install prometheus victoria-metrics"
-        if os.environ.get("CI"):
-            pytest.fail(missing)
-        pytest.skip(missing)
+    needs("prometheus", "victoria-metrics")
     with running("memory") as cluster:
         cluster.kubectl("apply", "-f", "-", input=OBJECTS)
         cluster.kubectl("wait", "--for=condition=Available", "deployment/web", "--timeout=20s")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from itertools import count
@@ -15,6 +14,7 @@ import attrs
 import pytest
 
 from kcore.testing.running import RunningCluster, running
+from tests.needs import needs
 
 CHART = str(Path(__file__).parent / "chart")
 _numbers = count(1)
@@ -53,10 +53,7 @@ class Helm:
 
 @pytest.fixture(scope="package")
 def cluster() -> Iterator[RunningCluster]:
-    if shutil.which("helm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("helm is not in the PATH: .ci/run installs it")
-        pytest.skip("helm is not in the PATH")
+    needs("helm")
     with running("dev") as cluster:
         yield cluster
 
