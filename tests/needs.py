@@ -26,10 +26,8 @@ def missing(*programs: str, root: bool = False) -> str:
     absent = [program for program in programs if shutil.which(program) is None]
     said = []
     if absent:
-        packages = " ".join(sorted({PACKAGES[program] for program in absent if PACKAGES[program]}))
-        said.append(
-            f"{', '.join(absent)} not in the PATH" + (f" (on Debian: apt-get install {packages})" * bool(packages))
-        )
+        packages = " ".join(sorted({PACKAGES[program] for program in absent} - {""}))
+        said.append(f"not in the PATH: {', '.join(absent)}" + (packages and f" (on Debian: apt-get install {packages})"))
     if root and os.geteuid() != 0:
         said.append("the tests do not run as root")
     return "; ".join(said)
