@@ -27,7 +27,9 @@ def missing(*programs: str, root: bool = False) -> str:
     said = []
     if absent:
         packages = " ".join(sorted({PACKAGES[program] for program in absent} - {""}))
-        said.append(f"not in the PATH: {', '.join(absent)}" + (packages and f" (on Debian: apt-get install {packages})"))
+        said.append(
+            f"not in the PATH: {', '.join(absent)}" + (packages and f" (on Debian: apt-get install {packages})")
+        )
     if root and os.geteuid() != 0:
         said.append("the tests do not run as root")
     return "; ".join(said)
