@@ -33,6 +33,7 @@ def providers() -> list[Provider[Controller]]:
     return [
         _lazy("serviceaccount", "serviceaccount:ServiceAccountController", "The default account of each namespace"),
         _lazy("root-ca-certificate-publisher", "serviceaccount:RootCAController", "kube-root-ca.crt everywhere"),
+        _lazy("serviceaccount-token", "serviceaccount_tokens:TokenController", "Tokens in Secrets that ask for one"),
         _lazy("deployment", "deployment:DeploymentController", "Deployments by way of ReplicaSets"),
         _lazy("replicaset", "replicas:ReplicaSetController", "ReplicaSets"),
         _lazy("replicationcontroller", "replicas:ReplicationControllerController", "ReplicationControllers"),
