@@ -47,6 +47,8 @@ def providers() -> list[Provider[Controller]]:
         _lazy("clusterrole-aggregation", "aggregation:AggregationController", "ClusterRoles made of others"),
         _lazy("horizontalpodautoscaling", "autoscaler:AutoscalerController", "HorizontalPodAutoscalers"),
         _lazy("persistentvolume-binder", "volumes:VolumeController", "Binding claims, making volumes", VolumeConfig),
+        _lazy("persistentvolume-expander", "expander:ExpandController", "Volumes of claims that have grown"),
+        _lazy("ephemeral-volume", "ephemeral:EphemeralVolumeController", "Claims for ephemeral volumes of pods"),
         _lazy("persistentvolumeclaim-protection", "protection:ClaimProtection", "Claims that pods use stay"),
         _lazy("persistentvolume-protection", "protection:VolumeProtection", "Volumes that are bound stay"),
         _lazy("certificatesigningrequest", "certificates:SigningController", "Approves and signs certificates"),
@@ -107,3 +109,5 @@ class VolumeConfig:
         default="WaitForFirstConsumer", validator=attrs.validators.in_(("WaitForFirstConsumer", "Immediate"))
     )
     """volumeBindingMode of the default class."""
+    per_node: bool = False
+    """Whether a volume is a directory of one node alone (nodes on several hosts), and pods follow it there."""
