@@ -59,6 +59,7 @@ def providers() -> list[Provider[Controller]]:
         ),
         _lazy("endpointslice", "endpointslice:EndpointSliceController", "EndpointSlices of services"),
         _lazy("endpointslicemirroring", "mirroring:MirroringController", "EndpointSlices of custom Endpoints"),
+        _lazy("service-lb", "loadbalancer:LoadBalancerController", "Addresses of load balancers", LoadBalancerConfig),
         _lazy("endpoints", "endpoints:EndpointsController", "Endpoints of services"),
         _lazy("namespace", "namespace:NamespaceController", "Emptying namespaces that are being deleted"),
         _lazy("garbagecollector", "garbage:GarbageCollector", "Deleting what has lost its owners"),
@@ -111,3 +112,20 @@ class VolumeConfig:
     """volumeBindingMode of the default class."""
     per_node: bool = False
     """Whether a volume is a directory of one node alone (nodes on several hosts), and pods follow it there."""
+
+
+def _pools(instance: object, attribute: object, pools: list[str]) -> None:
+    from kcore_controllers.pools import Pool
+
+    for text in pools:
+        Pool.parse(text)
+
+
+@attrs.frozen
+class LoadBalancerConfig:
+    """Where the addresses of Services of type LoadBalancer come from."""
+
+    pools: list[str] = attrs.field(factory=list, validator=_pools)
+    """Networks (``192.0.2.0/28``) and ranges (``192.0.2.10-192.0.2.20``), in order; none: no addresses."""
+    load_balancer_class: str = ""
+    """The ``spec.loadBalancerClass`` of the services to look after; "" for those without one."""
