@@ -251,8 +251,20 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         termination_message_path=spec.get("terminationMessagePath", "/dev/termination-log"),
         termination_message_policy=spec.get("terminationMessagePolicy", "File"),
         stop_signal=(spec.get("lifecycle") or {}).get("stopSignal", ""),
+        target=_target(worker, spec),
         oom_score_adj=oom_score_adj(pod, spec, agent.node["status"].get("capacity") or {}),
     )
+
+
+def _target(worker: PodWorker, spec: Object) -> str:
+    """The id of the container that an ephemeral container looks into. Raises BadReference."""
+    name = spec.get("targetContainerName")
+    if not name:
+        return ""
+    run = worker.runs.get(name)
+    if run is None or run.current is None or not run.running:
+        raise BadReference(f"unable to find target container {name}")
+    return run.current.id
 
 
 def _policy(worker: PodWorker, run: Run) -> str:

@@ -243,6 +243,7 @@ class ContainerConfig:
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: str = "File"  # or FallbackToLogsOnError
     stop_signal: str = ""
+    target: str = ""  # the container id whose processes it sees (an ephemeral container's target)
     oom_score_adj: int = 0  # how readily the kernel kills it when memory runs out: -997 to 1000
 
 
