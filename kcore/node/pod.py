@@ -20,9 +20,11 @@ from kcore import clock
 from kcore.errors import KcoreError
 from kcore.node import launch, stop
 from kcore.node.admission import Refusal
+from kcore.node.images import Pull
 from kcore.node.probes import probes_of
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run, remember, runs_of
 from kcore.node.statuswriter import StatusWriter
+from kcore.node.volumes import Token
 from kcore.node.work import Job
 from kcore.objects import Object, meta
 from kcore.runtime import READY, Container, NoSuch, Sandbox, Volume
@@ -65,6 +67,8 @@ class PodWorker(Job):
         self._lost: list[str] = []  # sandboxes that broke
         self.ips: tuple[str, ...] = ()
         self.volumes: dict[str, Volume] = {}
+        self.tokens: dict[tuple[str, str], Token] = {}
+        self.pulls: dict[str, Pull] = {}
         self.fate: Refusal | None = None  # why the pod was failed by this node
         self.admitted = self.refused = False
         self.initialized = False
@@ -130,8 +134,16 @@ class PodWorker(Job):
     def observe(self, pod: Object) -> None:
         """The API has a (newer) state of the pod."""
         if int(meta.resource_version(pod) or 0) >= int(meta.resource_version(self.pod) or 0):
-            self.pod = pod
+            before, self.pod = self.pod["metadata"], pod
+            if any(before.get(k) != pod["metadata"].get(k) for k in ("labels", "annotations")):
+                self.agent.host.work.add(self._changed)  # files of the downward API show them
             self.poke()
+
+    def renew_tokens(self) -> None:
+        """Files that lie on a disk are not asked for: new tokens are put there in time."""
+        if self.agent.real and self.tokens:
+            due = min(token.renew_at for token in self.tokens.values())
+            self.agent.host.work.add_after(self._changed, max(1.0, due - trio.current_time()))
 
     def next_delay(self) -> float:
         self._delay = min(self._delay * 2 or DELAY_FIRST, DELAY_MOST)

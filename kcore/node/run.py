@@ -50,8 +50,6 @@ class Run:
     last: Container | None = None
     waiting: tuple[str, str] | None = None  # reason and message, while something holds the next run back
     backoff: Backoff = attrs.Factory(Backoff)
-    pull_backoff: Backoff = attrs.Factory(Backoff)
-    pull_failed_at: float = 0.0
     stale: bool = False  # the runtime has news of the current run
     stopping: bool = False  # it has been told to end
     started: bool = False  # as its startup probe and hook say
