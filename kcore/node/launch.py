@@ -16,14 +16,14 @@ from kcore.node.expansion import expand
 from kcore.node.fields import BadReference
 from kcore.node.ports import probe_ports
 from kcore.node.qos import oom_score_adj
+from kcore.node.resize import of_spec, resources
 from kcore.node.run import INIT, MAIN, SIDECAR, Run
 from kcore.node.sandboxes import declared_ports, hostname, sandbox_config
 from kcore.node.volumes import MountFailed, VolumeSource, plugin, read_only_volumes, sub_path
-from kcore.objects import Object, meta, quantity
+from kcore.objects import Object, meta
 from kcore.runtime import (
     ContainerConfig,
     Mount,
-    Resources,
     RuntimeFailure,
     Volume,
 )
@@ -114,6 +114,8 @@ async def launch(worker: PodWorker, run: Run) -> None:
         wait = await images.ensure(worker, run, image, policy)
         if wait:
             raise NotYet(wait)
+    if run.allocated is None:
+        run.allocated = of_spec(run)
     try:
         config = await container_config(worker, run)
         await verify_user(worker, run, config)
@@ -131,6 +133,7 @@ async def launch(worker: PodWorker, run: Run) -> None:
         worker.event("Warning", "Failed", f"Error: {error}", run)
         raise NotYet(worker.next_delay()) from error
     dropped = run.begin(await runtime.container(id))
+    run.applied = run.allocated
     if dropped is not None and dropped.sandbox_id:
         await runtime.remove_container(dropped.id)
     worker.event("Normal", "Created", f"Container created: {run.name}", run)
@@ -183,7 +186,7 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         ports=probe_ports(spec, declared_ports(spec)),
         labels=labels,
         annotations=dict(meta.annotations(pod)),
-        resources=resources(spec),
+        resources=resources(run.allocated or {}),
         security={**(pod["spec"].get("securityContext") or {}), **(spec.get("securityContext") or {})},
         tty=bool(spec.get("tty")),
         stdin=bool(spec.get("stdin")),
@@ -245,14 +248,3 @@ def _mounts(worker: PodWorker, spec: Object, env: dict[str, str]) -> Iterable[Mo
         recursive = m.get("recursiveReadOnly") in ("Enabled", "IfPossible")
         read_only = bool(m.get("readOnly")) or m["name"] in locked
         yield Mount(m["mountPath"], volume, sub_path(m, env), read_only, m.get("mountPropagation", ""), recursive)
-
-
-def resources(spec: Object) -> Resources:
-    found = spec.get("resources") or {}
-    requests, limits = found.get("requests") or {}, found.get("limits") or {}
-    return Resources(
-        cpu_request=quantity.milli(requests.get("cpu", 0)),
-        cpu_limit=quantity.milli(limits.get("cpu", 0)),
-        memory_request=quantity.value(requests.get("memory", 0)),
-        memory_limit=quantity.value(limits.get("memory", 0)),
-    )

@@ -56,6 +56,9 @@ class Run:
     passed: bool = False  # a sidecar that has started in this sandbox: what comes after it need not wait
     ready: bool = False  # as its readiness probe says
     attempt: int = 0  # of the next run
+    excused: bool = False  # it was ended for something that is not its fault: no back-off
+    allocated: Object | None = None  # the resources that the node has set aside for it
+    applied: Object | None = None  # those that the present run has
     probes: list[Any] = attrs.Factory(list)  # kcore.node.probes.Probe
 
     @property
