@@ -50,7 +50,7 @@ IMAGE_SIZE = 25 * 1024 * 1024  # bytes: what is said of every image
 class FakeRuntime:
     """What the provider opens to: see `kcore.runtime.Runtime`."""
 
-    name, version = "fake", "1.0.0"
+    name, version, real = "fake", "1.0.0", False
 
     def __init__(self, config: FakeConfig, nursery: trio.Nursery, pod_cidr: str, log: logging.Logger) -> None:
         self.config, self.nursery, self.log = config, nursery, log
