@@ -29,6 +29,7 @@ RING_BYTES = 16 << 20  # ... and the most that their objects may take; what is o
 _LARGE = 64 << 10  # bytes: of a larger object nothing is kept in other forms once it has been superseded
 _RECENT = 256  # of these, the ones that most watches may still want in decoded form
 BUFFER = 4096  # events a watcher may be behind; one burst of a big Deployment must fit
+BUFFER_BYTES = 64 << 20  # ... and what their objects may take
 
 ADDED, MODIFIED, DELETED = "ADDED", "MODIFIED", "DELETED"
 
@@ -152,13 +153,16 @@ class Watcher:
     def __init__(self, cache: Cache, trigger: tuple[str, str], limit: int = BUFFER) -> None:
         self._cache, self.trigger, self._limit = cache, trigger, limit
         self._buffer: deque[Change] = deque()
+        self._bytes = 0  # pushed since the buffer was last empty
         self._lot = trio.lowlevel.ParkingLot()
         self._woken = False
         self.closed = False  # cut off: it fell behind, or the cache starts again
         self.ended = False  # no change will come any more
 
-    def push(self, change: Change) -> None:
-        if len(self._buffer) >= self._limit:
+    def push(self, change: Change, size: int) -> None:
+        """`size`: of its object, in bytes."""
+        self._bytes += size
+        if len(self._buffer) >= self._limit or self._bytes > BUFFER_BYTES:
             self.close()
             return
         self._buffer.append(change)
@@ -197,6 +201,7 @@ class Watcher:
         self._woken = False
         batch = list(self._buffer)
         self._buffer.clear()
+        self._bytes = 0
         return batch
 
 
@@ -377,7 +382,7 @@ class Cache:
         watchers = self._watchers
         if not watchers:
             return
-        entry, old = change.entry, change.old
+        entry, old, size = change.entry, change.old, change.entry.size
         seen: set[tuple[str, str]] = {("", ""), ("metadata.namespace", entry.namespace), ("metadata.name", entry.name)}
         for field, extract in self._extractors.items():
             seen.add((field, extract(entry)))
@@ -385,7 +390,7 @@ class Cache:
                 seen.add((field, extract(old)))
         for trigger in seen:
             for watcher in list(watchers.get(trigger, ())):
-                watcher.push(change)
+                watcher.push(change, size)
 
     # --- the readers' side --------------------------------------------------------------------------------------
 

@@ -7,13 +7,13 @@ order of their names, children before the rules of the object or list itself.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from kcore.api import fields
+from kcore.api.formats import FORMATS
 from kcore.api.patch.json_patch import same
 from kcore.api.schema import Schema
 from kcore.errors import Cause
@@ -257,7 +257,7 @@ def _enum(schema: Schema) -> _Check | None:
 def _format(schema: Schema) -> _Check | None:
     if schema.type != "string":
         return None
-    right = _FORMATS.get(schema.format)
+    right = FORMATS.get(schema.format)
     if right is None:
         return None
     name = schema.format
@@ -269,69 +269,6 @@ def _format(schema: Schema) -> _Check | None:
             )
 
     return formatted
-
-
-def _is_time(text: str) -> bool:
-    from kcore.api.typed_errors import time_problem
-
-    return not time_problem(text)
-
-
-def _is_address(text: str, version: int) -> bool:
-    import ipaddress
-
-    try:
-        return ipaddress.ip_address(text).version == version
-    except ValueError:
-        return False
-
-
-def _is_network(text: str) -> bool:
-    import ipaddress
-
-    try:
-        ipaddress.ip_network(text, strict=False)
-        return "/" in text
-    except ValueError:
-        return False
-
-
-def _is_base64(text: str) -> bool:
-    from kcore.api.typed_errors import base64_problem
-
-    return not base64_problem(text)
-
-
-def _is_uri(text: str) -> bool:
-    return bool(re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|/", text))
-
-
-def _full(pattern: str) -> Callable[[str], bool]:
-    compiled = re.compile(pattern)
-    return lambda text: bool(compiled.fullmatch(text))
-
-
-_UUID = r"[0-9a-fA-F]{8}-?%s-?%s-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}"
-_FORMATS: dict[str, Callable[[str], bool]] = {
-    "date": lambda text: bool(re.fullmatch(r"\d{4}-\d\d-\d\d", text)) and _is_time(text + "T00:00:00Z"),
-    "date-time": _is_time,
-    "datetime": _is_time,
-    "ipv4": lambda text: _is_address(text, 4),
-    "ipv6": lambda text: _is_address(text, 6),
-    "cidr": _is_network,
-    "byte": _is_base64,
-    "uri": _is_uri,
-    "email": _full(r"[^@\s]+@[^@\s]+"),
-    "hostname": _full(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(\.[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*"),
-    "mac": _full(r"([0-9a-fA-F]{2}[:-]){5}[0-9a-fA-F]{2}"),
-    "uuid": _full(_UUID % ("[0-9a-fA-F]{4}", "[0-9a-fA-F]{4}")),
-    "uuid3": _full(_UUID % ("[0-9a-fA-F]{4}", "3[0-9a-fA-F]{3}")),
-    "uuid4": _full(_UUID % ("[0-9a-fA-F]{4}", "4[0-9a-fA-F]{3}")),
-    "uuid5": _full(_UUID % ("[0-9a-fA-F]{4}", "5[0-9a-fA-F]{3}")),
-    "duration": _full(
-        r"[+-]?(\d+(\.\d*)?|\.\d+)?((\d+(\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h))*|\d+\s*(days?|weeks?|hours?)"
-    ),
-}
 
 
 def _limits(schema: Schema, *names: str) -> list[_Check]:

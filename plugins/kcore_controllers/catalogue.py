@@ -33,6 +33,7 @@ def providers() -> list[Provider[Controller]]:
     return [
         _lazy("serviceaccount", "serviceaccount:ServiceAccountController", "The default account of each namespace"),
         _lazy("root-ca-certificate-publisher", "serviceaccount:RootCAController", "kube-root-ca.crt everywhere"),
+        _lazy("serviceaccount-token", "serviceaccount_tokens:TokenController", "Tokens in Secrets that ask for one"),
         _lazy("deployment", "deployment:DeploymentController", "Deployments by way of ReplicaSets"),
         _lazy("replicaset", "replicas:ReplicaSetController", "ReplicaSets"),
         _lazy("replicationcontroller", "replicas:ReplicationControllerController", "ReplicationControllers"),
@@ -46,6 +47,8 @@ def providers() -> list[Provider[Controller]]:
         _lazy("clusterrole-aggregation", "aggregation:AggregationController", "ClusterRoles made of others"),
         _lazy("horizontalpodautoscaling", "autoscaler:AutoscalerController", "HorizontalPodAutoscalers"),
         _lazy("persistentvolume-binder", "volumes:VolumeController", "Binding claims, making volumes", VolumeConfig),
+        _lazy("persistentvolume-expander", "expander:ExpandController", "Volumes of claims that have grown"),
+        _lazy("ephemeral-volume", "ephemeral:EphemeralVolumeController", "Claims for ephemeral volumes of pods"),
         _lazy("persistentvolumeclaim-protection", "protection:ClaimProtection", "Claims that pods use stay"),
         _lazy("persistentvolume-protection", "protection:VolumeProtection", "Volumes that are bound stay"),
         _lazy("certificatesigningrequest", "certificates:SigningController", "Approves and signs certificates"),
@@ -56,6 +59,7 @@ def providers() -> list[Provider[Controller]]:
         ),
         _lazy("endpointslice", "endpointslice:EndpointSliceController", "EndpointSlices of services"),
         _lazy("endpointslicemirroring", "mirroring:MirroringController", "EndpointSlices of custom Endpoints"),
+        _lazy("service-lb", "loadbalancer:LoadBalancerController", "Addresses of load balancers", LoadBalancerConfig),
         _lazy("endpoints", "endpoints:EndpointsController", "Endpoints of services"),
         _lazy("namespace", "namespace:NamespaceController", "Emptying namespaces that are being deleted"),
         _lazy("garbagecollector", "garbage:GarbageCollector", "Deleting what has lost its owners"),
@@ -106,3 +110,22 @@ class VolumeConfig:
         default="WaitForFirstConsumer", validator=attrs.validators.in_(("WaitForFirstConsumer", "Immediate"))
     )
     """volumeBindingMode of the default class."""
+    per_node: bool = False
+    """Whether a volume is a directory of one node alone (nodes on several hosts), and pods follow it there."""
+
+
+def _pools(instance: object, attribute: object, pools: list[str]) -> None:
+    from kcore_controllers.pools import Pool
+
+    for text in pools:
+        Pool.parse(text)
+
+
+@attrs.frozen
+class LoadBalancerConfig:
+    """Where the addresses of Services of type LoadBalancer come from."""
+
+    pools: list[str] = attrs.field(factory=list, validator=_pools)
+    """Networks (``192.0.2.0/28``) and ranges (``192.0.2.10-192.0.2.20``), in order; none: no addresses."""
+    load_balancer_class: str = ""
+    """The ``spec.loadBalancerClass`` of the services to look after; "" for those without one."""

@@ -58,20 +58,21 @@ def suits(claim: Object, volume: Object) -> bool:
     selector = claim["spec"].get("selector")
     if selector is not None and not selectors.from_object(selector).matches(meta.labels(volume)):
         return False
-    return quantity.parse(_capacity(volume)) >= quantity.parse(requested(claim))
+    return quantity.parse(capacity(volume)) >= quantity.parse(requested(claim))
 
 
-def _capacity(volume: Object) -> str:
+def capacity(volume: Object) -> str:
     return str((volume["spec"].get("capacity") or {}).get("storage", "0"))
 
 
 def best(claim: Object, volumes: Iterable[Object]) -> Object | None:
     """The smallest that suits."""
     fitting = [v for v in volumes if suits(claim, v)]
-    return min(fitting, key=lambda v: (quantity.parse(_capacity(v)), meta.name(v)), default=None)
+    return min(fitting, key=lambda v: (quantity.parse(capacity(v)), meta.name(v)), default=None)
 
 
-def new_volume(name: str, claim: Object, storage_class: Object, path: str) -> Object:
+def new_volume(name: str, claim: Object, storage_class: Object, path: str, node: str) -> Object:
+    """`node`: the only one that has the directory; "" if all have it."""
     spec: Object = {
         "capacity": {"storage": requested(claim)},
         "accessModes": list(claim["spec"].get("accessModes") or ["ReadWriteOnce"]),
@@ -81,6 +82,9 @@ def new_volume(name: str, claim: Object, storage_class: Object, path: str) -> Ob
         "claimRef": reference(claim),
         "hostPath": {"path": path, "type": "DirectoryOrCreate"},
     }
+    if node:
+        here = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+        spec["nodeAffinity"] = {"required": {"nodeSelectorTerms": [{"matchExpressions": [here]}]}}
     if storage_class.get("mountOptions"):
         spec["mountOptions"] = list(storage_class["mountOptions"])
     annotations = {"pv.kubernetes.io/provisioned-by": storage_class["provisioner"]}

@@ -1,8 +1,9 @@
 """Persistent volumes: binds claims to volumes, makes volumes for claims, and reclaims them afterwards.
 
 The default StorageClass has the provisioner ``kcore.dev/fake``: a volume is a directory under the data directory,
-which the fake runtime need not even make. It has no topology, so with WaitForFirstConsumer the first pod that names
-a claim is enough to bind it; waiting for the scheduler's choice of a node would tell nothing more.
+which the fake runtime need not even make. Where all nodes share that directory a volume has no topology, so with
+WaitForFirstConsumer the first pod that names a claim is enough to bind it. With ``per_node`` each node has its own:
+then the volume is made for the node that the scheduler has chosen, and pods that use it later follow it there.
 """
 
 from __future__ import annotations
@@ -171,6 +172,8 @@ class VolumeController(Reconciler):
     def _wanted(self, claim: Object) -> bool:
         if SELECTED_NODE in meta.annotations(claim):
             return True
+        if self.config.per_node:  # the scheduler decides where
+            return False
         return any(not meta.deleting(p) for p in self.pods.indexed("claim", meta.key(claim)))
 
     async def _provision(self, claim: Object, storage_class: Object) -> None:
@@ -191,7 +194,8 @@ class VolumeController(Reconciler):
             return
         name = f"pvc-{meta.uid(claim)}"
         path = self.context.data_dir / "volumes" / name
-        wanted = match.new_volume(name, claim, storage_class, str(path))
+        node = meta.annotations(claim).get(SELECTED_NODE, "") if self.config.per_node else ""
+        wanted = match.new_volume(name, claim, storage_class, str(path), node)
         try:
             volume = await self.client.create(PERSISTENTVOLUMES, wanted)
         except AlreadyExists:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from kcore.store import Event, KeyValue
 APPLICATION_ID = 0x6B636F72  # "kcor", in the file's header
 SCHEMA_VERSION = 1
 _PAGE = 16384  # bytes; holds several objects of 2-4 KB, of which a page of SQLite's usual 4096 holds one
+_PIECE = 4 << 20  # bytes of values in one step through history
 _ROWS = 64  # in one INSERT: one statement is one step, and between steps another thread may hold the interpreter
 
 _SCHEMA = f"""
@@ -227,10 +229,19 @@ class Reader:
         self._db = _connect(path)
 
     def events(self, low: str, high: str | None, start: int, end: int, most: int) -> tuple[list[Event], int]:
-        """Events of ``start <= revision < end`` to keys of ``low <= key < high``, and where to continue."""
-        rows = self._db.execute(_EVENTS, (start, end, low, high, high, most)).fetchall()
-        found = [_event(row) for row in rows]
-        return found, found[-1].revision + 1 if len(found) == most else end
+        """Events of ``start <= revision < end`` to keys of ``low <= key < high``, and where to continue.
+
+        At most `most` of them, and fewer if they are large.
+        """
+        found: list[Event] = []
+        size = 0
+        with closing(self._db.execute(_EVENTS, (start, end, low, high, high, most))) as rows:
+            for row in rows:
+                found.append(_event(row))
+                size += len(row[6] or b"")
+                if size > _PIECE:
+                    break
+        return found, found[-1].revision + 1 if len(found) == most or size > _PIECE else end
 
     def undo(self, low: str, high: str | None, after: int, to: int) -> dict[str, KeyValue | None]:
         """How keys were at revision `after`, those that changed until `to`."""

@@ -46,3 +46,12 @@ def test_of_a_large_object_no_other_form_outlives_it():
     entry.forms[b""] = {"decoded": True}
     held.apply("default/a", _value(1), 2)
     assert entry.forms == {}
+
+
+async def test_a_watcher_that_does_not_read_is_cut_off_by_the_bytes_that_wait_for_it():
+    held = Cache("configmaps")
+    idle, reader = held.watch(), held.watch()
+    for revision in range(1, 6):
+        held.apply("default/a", _value(cache.BUFFER_BYTES // 4), revision)
+        assert [change.revision for change in await reader.next()] == [revision]
+        assert idle.closed == (revision >= 4)

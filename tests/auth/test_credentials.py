@@ -6,6 +6,7 @@ import base64
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from kcore_auth import RequestHeaderConfig
 
@@ -119,3 +120,32 @@ async def test_a_browser_names_its_token_as_a_protocol_of_the_websocket(api: Api
     assert '"weak"' in answer["message"]
     headers["Sec-WebSocket-Protocol"] = f"base64url.bearer.authorization.k8s.io.{hidden}"
     assert (await api.ask("GET", "/api/v1/namespaces/default/pods/x/exec", headers=headers))[0] == 401
+
+
+async def test_the_token_of_a_secret_is_good_while_the_secret_holds_it(api: Api) -> None:
+    account, path = "/api/v1/namespaces/default/serviceaccounts", "/api/v1/namespaces/default/secrets"
+    robot = (await api.ask("POST", account, {"metadata": {"name": "robot"}}, token="admintok"))[1]
+    uid = robot["metadata"]["uid"]
+    claim = "kubernetes.io/serviceaccount"
+    claims = {
+        "iss": "kubernetes/serviceaccount",
+        "sub": "system:serviceaccount:default:robot",
+        f"{claim}/namespace": "default",
+        f"{claim}/secret.name": "for-robot",
+        f"{claim}/service-account.name": "robot",
+        f"{claim}/service-account.uid": uid,
+    }
+    key = api.pki.service_account_key().decode()
+    token = jwt.encode(claims, key, "RS256")
+    assert await api.who(token=token) == 401  # signed, but in no Secret
+    notes = {"kubernetes.io/service-account.name": "robot", "kubernetes.io/service-account.uid": uid}
+    data = {"token": base64.b64encode(token.encode()).decode()}
+    secret = {"metadata": {"name": "for-robot", "annotations": notes}, "type": "kubernetes.io/service-account-token"}
+    assert (await api.ask("POST", path, {**secret, "data": data}, token="admintok"))[0] == 201
+    found: Any = await api.who(token=token)
+    assert found["username"] == "system:serviceaccount:default:robot"
+    assert found["uid"] == uid
+    nameless = jwt.encode({k: v for k, v in claims.items() if "secret" not in k}, key, "RS256")
+    another = jwt.encode({**claims, "more": 1}, key, "RS256")
+    for bad in (nameless, another, jwt.encode({**claims, "sub": "system:serviceaccount:default:x"}, key, "RS256")):
+        assert await api.who(token=bad) == 401

@@ -11,6 +11,7 @@ import trio
 import trio.testing
 from kcore_store_memory import MemoryConfig, open_memory
 from kcore_store_sqlite import SqliteConfig, open_sqlite
+from kcore_store_sqlite.database import Reader
 from trio.testing import MockClock
 
 from kcore.errors import Compacted, StoreError
@@ -173,3 +174,17 @@ async def test_two_tasks_may_not_wait_for_one_watch(tmp_path: Path) -> None:
         with pytest.raises(trio.BusyResourceError):
             await anext(batches)
         await store.put("/a", b"")
+
+
+async def test_old_changes_of_large_values_are_read_in_steps_of_bytes(tmp_path: Path) -> None:
+    async with sqlite(tmp_path, 60.0) as store:
+        for _ in range(12):
+            await store.put("/a", b"x" * (1 << 20))
+        last = store.revision
+    reader, seen, start = Reader(tmp_path / SqliteConfig().path), [], 1
+    while start <= last:
+        found, start = reader.events("/", None, start, last + 1, 1000)
+        assert len(found) <= 5
+        seen += [event.revision for event in found]
+    reader.close()
+    assert seen == list(range(last - 11, last + 1))
