@@ -56,7 +56,7 @@ class NodesConfig:
     serve: bool = True
     """Serve each node's kubelet (logs, exec, metrics). Without it the nodes cannot be asked."""
     cluster_dns: list[str] = attrs.Factory(list)
-    """Addresses of the cluster's DNS, for the resolv.conf of pods; empty: of the part `dns` of this process, if any."""
+    """Addresses of the cluster's DNS, for resolv.conf of pods; empty: of the part `dns` of this process, if any."""
     runtime: dict[str, Any] = attrs.field(factory=lambda: {"use": "fake"})
     """What runs containers: ``use`` names a plugin of the seam `runtime`, the rest is its config."""
 
