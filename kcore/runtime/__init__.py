@@ -321,7 +321,57 @@ class LogLine:
 
 
 @attrs.frozen
-class ContainerStats:
+class DeviceIo:
+    """Reads and writes of one block device: operations, and bytes."""
+
+    device: str  # "/dev/sda", or "8:0" where it has no name
+    major: int
+    minor: int
+    reads: int = 0
+    writes: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Measured:
+    """What the kernel counts for a group of processes. Bytes, nanoseconds, and totals since the group was made.
+
+    All optional: a runtime whose pods are no processes leaves `cgroup` empty, and nothing of this is told of them.
+    """
+
+    cgroup: str = ""  # its path below the root of the hierarchy: "/kubepods/burstable/podUID/ID"
+    cpu_user_nanoseconds: int = 0
+    cpu_system_nanoseconds: int = 0
+    cpu_periods: int = 0  # in which it could run under a limit (cpu.stat: nr_periods)
+    cpu_throttled_periods: int = 0
+    cpu_throttled_nanoseconds: int = 0
+    cpu_quota: int = 0  # microseconds of each period; 0: no limit
+    cpu_period: int = 0  # microseconds
+    cpu_shares: int = 0  # as cgroup v1 counts them
+    memory_usage: int = 0  # with page cache; 0: not known
+    memory_mapped_file: int = 0
+    memory_kernel: int = 0
+    memory_swap: int = 0
+    memory_max_usage: int = 0
+    memory_swap_limit: int = 0  # memory and swap together; 0: no limit
+    memory_reservation: int = 0
+    memory_failcnt: int = 0  # how often the limit was met
+    memory_active_file: int = 0
+    memory_inactive_file: int = 0
+    page_faults: int = 0
+    major_page_faults: int = 0
+    oom_kills: int = 0
+    processes: int = 0
+    threads: int = 0
+    threads_limit: int = 0  # 0: none
+    file_descriptors: int = 0
+    sockets: int = 0
+    io: tuple[DeviceIo, ...] = ()
+
+
+@attrs.frozen
+class ContainerStats(Measured):
     """Use of resources by one container, as measured at `time`."""
 
     id: str
@@ -336,11 +386,13 @@ class ContainerStats:
     memory_rss: int
     memory_cache: int = 0
     memory_limit: int = 0
-    fs_used: int = 0
+    fs_used: int = 0  # the writable layer
     fs_reads: int = 0
     fs_writes: int = 0
     fs_read_bytes: int = 0
     fs_write_bytes: int = 0
+    fs_inodes_used: int = 0
+    logs_used: int = 0
 
 
 @attrs.frozen
@@ -365,8 +417,12 @@ class Filesystem:
 
 
 @attrs.frozen
-class PodStats:
-    """A pod's containers and volumes, and the traffic of its network interface."""
+class PodStats(Measured):
+    """A pod's containers and volumes, and the traffic of its network interface.
+
+    `containers` are those of the pod's specification, without a pause container: that one's share, if there is one, is
+    in the figures of the pod's own cgroup.
+    """
 
     uid: str
     name: str
@@ -382,7 +438,16 @@ class PodStats:
     rx_dropped: int = 0
     tx_dropped: int = 0
     volumes: tuple[VolumeStats, ...] = ()  # may be some seconds old
-    processes: int = 0
+    rx_errors: int = 0
+    tx_errors: int = 0
+    # Of the pod's own cgroup, where it has one; 0: the sum over the containers.
+    cpu_nanoseconds: int = 0
+    cpu_nanocores: int = 0
+    memory_working_set: int = 0
+    memory_rss: int = 0
+    memory_cache: int = 0
+    memory_limit: int = 0
+    sandbox_image: str = ""
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
