@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from kcore.errors import AlreadyExists
 from kcore.node.admission import Ledger
 from kcore.node.config import NodeConfig
+from kcore.node.eviction import Evictions
 from kcore.node.heartbeat import Heartbeat, NodeReport
 from kcore.node.host import Host
+from kcore.node.imagegc import PERIOD, ImageCollector
 from kcore.node.measures import Measures
 from kcore.node.nodestatus import new_node
 from kcore.node.pod import PodWorker
@@ -36,6 +39,9 @@ class Agent:
         self.node: Object = {}
         self._heartbeat = Heartbeat(self)
         self._report = NodeReport(self)
+        self.evictions = Evictions(self)
+        self.images = ImageCollector(self, config.image_high, config.image_low)
+        self.shutting_down = ""  # why nothing is let in any more
 
     def __repr__(self) -> str:
         return f"<node {self.name}>"
@@ -52,18 +58,37 @@ class Agent:
     def allocatable(self) -> Mapping[str, str]:
         return dict(self.node["status"]["allocatable"])
 
+    def condition(self) -> dict[str, Any]:
+        """What `node_status` is told about how the node is."""
+        pressures = self.evictions.pressures
+        return {
+            "real": self.real,
+            "pressures": pressures,
+            "down": self.shutting_down,
+            "handlers": self._engine.handlers,
+        }
+
+    def report_soon(self) -> None:
+        """How the node is has changed."""
+        self.host.work.add(self._report)
+
+    def event(self, type: str, reason: str, message: str) -> None:
+        self.host.events.record(self.node, "Node", self.name, type, reason, message)
+
     async def start(self) -> None:
         """On return the node is registered as Ready, and its pods are being worked on."""
         existed = await self._register()
         cidr = (self.node.get("spec") or {}).get("podCIDR") or self.config.pod_cidr
         self.runtime = await self._engine.node(NodeSetup(self.name, self.address, cidr), self._on_event)
-        self.host.events.record(self.node, "Node", self.name, "Normal", "Starting", "Starting kubelet.")
+        self.event("Normal", "Starting", "Starting kubelet.")
         self.host.work.add(self._heartbeat)
         if existed:
             self.host.work.add(self._report)
         else:
             phase = self.config.phase or 1.0
             self.host.work.add_after(self._report, self.config.status_seconds * phase)
+        if self.real:
+            self.host.work.add_after(self.images, PERIOD)
         await self.host.synced()
         await self._recover()
         self.host.agents[self.name] = self
@@ -91,6 +116,7 @@ class Agent:
         worker = self.workers.get(meta.uid(new))
         if worker is None:
             self.workers[meta.uid(new)] = worker = PodWorker(self, new)
+            self.evictions.watch()
             worker.poke()
         else:
             worker.observe(new)
@@ -115,7 +141,7 @@ class Agent:
 
     async def _register(self) -> bool:
         """Create the Node, or take the one that is there. Returns whether it was there."""
-        wanted = new_node(self.config, self.runtime_version, self.boot_id)
+        wanted = new_node(self.config, self.runtime_version, self.boot_id, **self.condition())
         client = self.host.client
         try:
             self.node = await client.create(NODES, wanted)

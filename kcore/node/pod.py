@@ -20,6 +20,7 @@ from kcore import clock
 from kcore.errors import KcoreError
 from kcore.node import launch, resize, stop
 from kcore.node.admission import Refusal, need
+from kcore.node.admit import admit
 from kcore.node.images import Pull
 from kcore.node.probes import probes_of
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run, remember, runs_of
@@ -72,6 +73,8 @@ class PodWorker(Job):
         self.resize = resize.Resize()
         self.fate: Refusal | None = None  # why the pod was failed by this node
         self.admitted = self.refused = False
+        self.evicted = ""  # the reason of the condition DisruptionTarget
+        self._fate_grace = 0.0
         self.initialized = False
         self.gone = False  # the API has it no more
         self.dead = False  # the node is
@@ -108,10 +111,19 @@ class PodWorker(Job):
     @property
     def grace(self) -> float:
         """Seconds that the pod's containers get to end."""
+        if self.evicted:
+            return self._fate_grace
         wanted = self.pod["metadata"].get("deletionGracePeriodSeconds")
         if wanted is None:
             wanted = self.pod["spec"].get("terminationGracePeriodSeconds")
         return 30.0 if wanted is None else float(wanted)
+
+    def evict(self, why: Refusal, grace: float, reason: str = "TerminationByKubelet") -> None:
+        """The node ends the pod, within `grace` seconds."""
+        if self.fate is None and not self.ending:
+            self.fate, self._fate_grace, self.evicted = why, min(grace, self.grace), reason
+            self.event("Warning", why.reason, why.message)
+            self.poke()
 
     def container_id(self, container: Container) -> str:
         return f"{self.agent.runtime_name}://{container.id}"
@@ -274,7 +286,7 @@ class PodWorker(Job):
     def _admit(self) -> None:
         if meta.pod_terminal(self.pod) or meta.deleting(self.pod) or self.gone:
             return
-        self.fate = self.agent.ledger.admit(self.pod, self.agent.node)
+        self.fate = admit(self)
         self.admitted, self.refused = self.fate is None, self.fate is not None
         if self.fate is not None:
             self.event("Warning", self.fate.reason, self.fate.message)
