@@ -16,6 +16,7 @@ from kcore.node.imagegc import PERIOD, ImageCollector
 from kcore.node.measures import Measures
 from kcore.node.nodestatus import new_node
 from kcore.node.pod import PodWorker
+from kcore.node.staticpods import MIRROR, StaticPods
 from kcore.objects import Object, meta
 from kcore.objects.resources import NODES
 from kcore.runtime import READY, SANDBOX_LOST, Container, Event, NodeRuntime, NodeSetup, Runtime, Sandbox
@@ -41,6 +42,7 @@ class Agent:
         self._report = NodeReport(self)
         self.evictions = Evictions(self)
         self.images = ImageCollector(self, config.image_high, config.image_low)
+        self.static = StaticPods(self, config.static_pods) if config.static_pods else None
         self.shutting_down = ""  # why nothing is let in any more
 
     def __repr__(self) -> str:
@@ -94,6 +96,8 @@ class Agent:
         self.host.agents[self.name] = self
         for pod in self.host.pods.indexed("node", self.name):
             self.pod_changed(None, pod)
+        if self.static is not None:
+            self.host.work.add(self.static)
 
     async def stop(self, *, kill: bool) -> None:
         """End without a word to the cluster. With `kill` the pods die too, as if the machine had lost its power."""
@@ -108,18 +112,29 @@ class Agent:
         """The API has a new state of a pod of this node; `new` is None when it is gone."""
         if new is None:
             assert old is not None
+            if MIRROR in meta.annotations(old) and self.static is not None:
+                self.host.work.add(self.static)  # it gets another one
             worker = self.workers.get(meta.uid(old))
             if worker is not None:
                 worker.gone = True
                 worker.poke()
             return
+        if MIRROR in meta.annotations(new):
+            return  # what runs is in a file
         worker = self.workers.get(meta.uid(new))
         if worker is None:
-            self.workers[meta.uid(new)] = worker = PodWorker(self, new)
-            self.evictions.watch()
-            worker.poke()
+            self.work_on(new)
         else:
             worker.observe(new)
+
+    def work_on(self, pod: Object) -> PodWorker:
+        """A new pod for this node, or one that has been adopted already."""
+        worker = self.workers.get(meta.uid(pod))
+        if worker is None:
+            worker = self.workers[meta.uid(pod)] = PodWorker(self, pod)
+            self.evictions.watch()
+        worker.poke()
+        return worker
 
     def forget(self, worker: PodWorker) -> None:
         self.workers.pop(worker.uid, None)
@@ -133,6 +148,9 @@ class Agent:
 
     def find(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
         """The worker of a pod by its name."""
+        static = self.static.find(f"{namespace}/{name}") if self.static is not None else None
+        if static is not None:
+            return static
         pod = self.host.pods.get(f"{namespace}/{name}")
         worker = self.workers.get(meta.uid(pod)) if pod is not None else None
         return worker if worker is not None and uid in ("", worker.uid) else None
@@ -169,7 +187,9 @@ class Agent:
             known = newest.get(s.uid)
             if known is None or (s.state == READY, s.attempt) > (known.state == READY, known.attempt):
                 newest[s.uid] = s
-        pods = {meta.uid(p): p for p in self.host.pods.indexed("node", self.name)}
+        pods = {meta.uid(p): p for p in self.host.pods.indexed("node", self.name) if MIRROR not in meta.annotations(p)}
+        if self.static is not None:
+            pods |= {meta.uid(p): p for p in await self.static.first()}
         for uid, sandbox in newest.items():
             pod = pods.get(uid)
             if pod is None:

@@ -24,6 +24,7 @@ from kcore.node.admit import admit
 from kcore.node.images import Pull
 from kcore.node.probes import probes_of
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run, remember, runs_of
+from kcore.node.staticpods import SOURCE
 from kcore.node.statuswriter import StatusWriter
 from kcore.node.volumes import Token
 from kcore.node.work import Job
@@ -80,6 +81,7 @@ class PodWorker(Job):
         self.dead = False  # the node is
         self.ending = False  # nothing is started any more
         self.stopped = False  # nothing runs any more
+        self.ended = trio.Event()  # and the API knows
         self.launching = False
         self.not_before = -math.inf  # trio's clock: when setting up may be tried again
         self._delay = 0.0
@@ -98,7 +100,7 @@ class PodWorker(Job):
     @property
     def static(self) -> bool:
         """It comes from a file of the node; the API has a mirror of it."""
-        return "kubernetes.io/config.mirror" in meta.annotations(self.pod)
+        return meta.annotations(self.pod).get(SOURCE, "api") != "api"
 
     @property
     def policy(self) -> str:
@@ -449,11 +451,15 @@ class PodWorker(Job):
             run.stale = run.current is not None and not run.exited
         self.stopped = True
         self.poke()
+        self.publish()
 
     async def _remove(self) -> None:
         for id in (*self._lost, *([self.sandbox.id] if self.sandbox is not None else ())):
             await self.agent.runtime.remove_sandbox(id)
         self.agent.forget(self)
+        if self.static and self.agent.static is not None:
+            await self.agent.static.remove_mirror(self)
+            self.agent.host.work.add(self.agent.static)
 
     def _remember_status(self) -> None:
         status = self.pod.get("status") or {}
