@@ -113,7 +113,10 @@ class HttpClient:
         max_body: int = 0,
         unix: str = "",
     ):
-        """`unix` is the socket to connect to in the URL's place. `authority` is what the Host header says, if not the URL's; an answer over `max_body` bytes is an error."""
+        """`authority` is what the Host header says, if not the URL's; an answer over `max_body` bytes is an error.
+
+        `unix` is the path of a socket to connect to, in the place of the URL's host.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a server; it should look like https://127.0.0.1:6443")
@@ -254,8 +257,10 @@ class HttpClient:
             await connection.close()
 
     async def _connect(self) -> _Connection:
-        dialled = trio.open_unix_socket(self._unix) if self._unix else trio.open_tcp_stream(self._host, self._port)
-        sock = SocketStream.adopt(await dialled)
+        if self._unix:
+            sock = SocketStream.adopt(await trio.open_unix_socket(self._unix))
+        else:
+            sock = SocketStream.adopt(await trio.open_tcp_stream(self._host, self._port))
         if self._context is None:
             return _Connection(sock, sock)
         tls = TlsStream(sock, self._context, server_hostname=self._server_name)

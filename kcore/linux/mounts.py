@@ -18,7 +18,7 @@ def _call(name: str, path: str, *args: object) -> None:
 
 
 def tmpfs(target: Path, size: int, mode: int = 0o777) -> None:
-    """A file system in memory at `target`, of `size` bytes at most (0: half of the machine's memory). Raises OSError."""
+    """A file system in memory, of `size` bytes at most (0: half of the machine's memory). Raises OSError."""
     options = f"mode={mode:o}" + (f",size={size}" if size else "")
     _call("mount", str(target), b"tmpfs", os.fsencode(target), b"tmpfs", _NOSUID | _NODEV, options.encode())
 

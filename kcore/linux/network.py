@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
-import os
+import socket
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -142,7 +142,7 @@ class PodNetwork:
 
     async def detach(self, address: str) -> None:
         """Take the interface away; it goes by itself with the namespace."""
-        if os.path.exists(f"/sys/class/net/{self.interface(address)}"):
+        if _exists(self.interface(address)):
             try:
                 await run(["ip", "link", "delete", self.interface(address)])
             except CommandFailed:
@@ -171,7 +171,7 @@ class PodNetwork:
     # --- what it is made of ------------------------------------------------------------------------------------------
 
     async def _make_bridge(self) -> None:
-        if not os.path.exists(f"/sys/class/net/{self.bridge}"):
+        if not _exists(self.bridge):
             await run(["ip", "link", "add", self.bridge, "type", "bridge"])
         mtu = f" mtu {self.mtu}" if self.mtu else ""
         lines = [
@@ -179,8 +179,7 @@ class PodNetwork:
             f"link set {self.bridge}{mtu} up",
         ]
         await run(["ip", "-batch", "-"], "\n".join(lines))
-        if _FORWARDING.read_text().strip() != "1":
-            _FORWARDING.write_text("1\n")
+        _forward()
 
     def _remember(self, address: str, ports: Sequence[Port]) -> bool:
         wanted = tuple(port for port in ports if port.host_port)
@@ -253,6 +252,20 @@ def traffic(pid: int) -> Traffic:
             n = [int(word) for word in rest.split()]
             return Traffic(n[0], n[1], n[2], n[3], n[8], n[9], n[10], n[11])
     return Traffic()
+
+
+def _exists(interface: str) -> bool:
+    try:
+        socket.if_nametoindex(interface)
+        return True
+    except OSError:
+        return False
+
+
+def _forward() -> None:
+    """Let the machine pass on what is not for itself."""
+    if _FORWARDING.read_text().strip() != "1":
+        _FORWARDING.write_text("1\n")
 
 
 def _short(text: str, length: int) -> str:
