@@ -22,7 +22,7 @@ from kcore.errors import ConfigError
 C = TypeVar("C")
 Table = dict[str, Any]
 
-SLOTS = ("store", "api", "controller_manager", "scheduler", "nodes", "proxy", "metrics")
+SLOTS = ("store", "api", "controller_manager", "scheduler", "dns", "nodes", "proxy", "metrics")
 """In the order they open. The name of a slot, its section in the file and its seam are one word."""
 
 TABLES = ("cluster", "connect", *SLOTS)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from kcore.api.kinds import Definitions, Kind
     from kcore.api.routes import Routes
     from kcore.controller import Controller
+    from kcore.dns import Dns
     from kcore.metrics import MetricsPart
     from kcore.proxy import Proxy
     from kcore.registry import Provider
@@ -80,6 +81,12 @@ def kcore_runtime() -> Iterable[Provider[Runtime]]:
 @hookspec
 def kcore_proxy() -> Iterable[Provider[Proxy]]:
     """What makes service addresses answer (kube-proxy). Contract: `kcore.proxy.Proxy`."""
+    return ()
+
+
+@hookspec
+def kcore_dns() -> Iterable[Provider[Dns]]:
+    """What answers the cluster's names (CoreDNS). Contract: `kcore.dns.Dns`; suite: `kcore.testing.dns`."""
     return ()
 
 

@@ -37,6 +37,7 @@ IDENTITIES = {
     "scheduler": "system:kube-scheduler",
     "controller_manager": "system:kube-controller-manager",
     "proxy": "system:kube-proxy",
+    "dns": "system:kube-dns",
     "metrics": "system:kube-metrics",
     "nodes": "system:nodes",
 }

@@ -22,6 +22,7 @@ from kcore.proxy import Backend, Endpoint, Route
 
 SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
+PROXY_NAME = "service.kubernetes.io/service-proxy-name"  # another proxy's: left alone
 TRIGGERED = "endpoints.kubernetes.io/last-change-trigger-time"
 PROGRAMMING_BUCKETS = (0.25, 0.5, *map(float, range(1, 60)), *map(float, range(60, 120, 5)), 120.0, 150.0, 180.0)
 PROGRAMMING_BUCKETS = (*PROGRAMMING_BUCKETS, 210.0, 240.0, 270.0, 300.0)  # upstream's
@@ -139,7 +140,7 @@ class Tracker:
 
     def _routes_of(self, name: str) -> Iterable[Route]:
         service = self._services.get(name)
-        if service is None or meta.deleting(service):
+        if service is None or meta.deleting(service) or PROXY_NAME in meta.labels(service):
             return
         spec = service["spec"]
         addresses = _addresses(service)

@@ -55,8 +55,8 @@ class NodesConfig:
     """Steps of pods and nodes that may be under way at a time."""
     serve: bool = True
     """Serve each node's kubelet (logs, exec, metrics). Without it the nodes cannot be asked."""
-    dns: list[str] = attrs.Factory(list)
-    """Addresses of the cluster's DNS, for the resolv.conf of pods."""
+    cluster_dns: list[str] = attrs.Factory(list)
+    """Addresses of the cluster's DNS, for resolv.conf of pods; empty: of the part `dns` of this process, if any."""
     runtime: dict[str, Any] = attrs.field(factory=lambda: {"use": "fake"})
     """What runs containers: ``use`` names a plugin of the seam `runtime`, the rest is its config."""
 

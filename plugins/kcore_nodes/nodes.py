@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
+from kcore.dns import pod_servers
 from kcore.errors import KcoreError, UserError
 from kcore.http.server import serve_stream
 from kcore.http.tls import TlsStream
@@ -233,7 +234,7 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
             context.client(),
             context.cluster,
             only=next(iter(configs)) if len(configs) == 1 else "",  # a node by itself may see its own pods alone
-            dns_servers=tuple(config.dns),
+            dns_servers=tuple(config.cluster_dns) or pod_servers(context),
             concurrency=config.concurrency,
         ) as host,
     ):
