@@ -110,9 +110,12 @@ def _v1(at: dict[str, Path]) -> Iterator[tuple[str, Any]]:
     disk = at.get("blkio", nothing)
     operations = _by_device(disk / "blkio.throttle.io_serviced")
     sizes = _by_device(disk / "blkio.throttle.io_service_bytes")
-    yield "io", tuple(
-        _device(major, minor, operations.get((major, minor), {}), sizes.get((major, minor), {}))
-        for major, minor in sorted(operations.keys() | sizes.keys())
+    yield (
+        "io",
+        tuple(
+            _device(major, minor, operations.get((major, minor), {}), sizes.get((major, minor), {}))
+            for major, minor in sorted(operations.keys() | sizes.keys())
+        ),
     )
 
 

@@ -49,7 +49,10 @@ class HostVolumes:
 
     async def update(self, pod_uid: str, volume: Volume) -> None:
         """Replace the content of a `files` volume, all of it at once. Raises RuntimeFailure."""
-        content = {path: (await file.read(), file.mode) for path, file in volume.files.items()}
+        content = {}
+        for path, file in volume.files.items():
+            mode = file.mode if volume.group is None else file.mode | 0o440
+            content[path] = _Written(await file.read(), mode, file.owner or 0, volume.group or 0)
         try:
             await trio.to_thread.run_sync(_replace, self._directory(pod_uid, volume), content)
         except (OSError, ValueError) as error:
@@ -76,10 +79,15 @@ class HostVolumes:
 
     def _prepare(self, pod_uid: str, volume: Volume) -> Path:
         if volume.kind == "host":
-            return Path(volume.source)
+            path = Path(volume.source)
+            _check_type(path, volume.host_type)
+            return path
+        if volume.kind == "image":
+            raise RuntimeFailure(f"volume {volume.name!r}: this runtime has no volumes of images")
         if volume.kind == "claim":
             path = Path(volume.source) if volume.source else self.root / "claims" / volume.claim
             path.mkdir(parents=True, exist_ok=True)
+            _give(path, volume.group)
             return path
         path = self._directory(pod_uid, volume)
         if not path.exists():
@@ -87,6 +95,7 @@ class HostVolumes:
             path.chmod(0o777)
         if volume.medium == "Memory" and not os.path.ismount(path):
             mounts.tmpfs(path, volume.size_limit)
+        _give(path, volume.group)
         return path
 
     def _remove(self, pod_uid: str) -> None:
@@ -97,20 +106,69 @@ class HostVolumes:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def _replace(directory: Path, content: Mapping[str, tuple[bytes, int]]) -> None:
+@attrs.frozen
+class _Written:
+    """A file as it shall be."""
+
+    data: bytes
+    mode: int
+    user: int
+    group: int
+
+
+_TYPES = {
+    "Directory": (stat.S_ISDIR, "directory"),
+    "File": (stat.S_ISREG, "file"),
+    "Socket": (stat.S_ISSOCK, "socket file"),
+    "CharDevice": (stat.S_ISCHR, "character device"),
+    "BlockDevice": (stat.S_ISBLK, "block device"),
+}
+
+
+def _check_type(path: Path, host_type: str) -> None:
+    """Raises RuntimeFailure with upstream's words if the path is not what the pod says."""
+    if host_type in _TYPES:
+        is_one, called = _TYPES[host_type]
+        if not path.exists() or not is_one(path.stat().st_mode):
+            raise RuntimeFailure(f"hostPath type check failed: {path} is not a {called}")
+
+
+def _give(path: Path, group: int | None) -> None:
+    """Let a group (fsGroup) use all that is there and will be. Once: the directory itself tells whether it was."""
+    if group is None:
+        return
+    status = path.stat()
+    if status.st_gid == group and status.st_mode & stat.S_ISGID:
+        return
+    for directory, _, names in os.walk(path, topdown=False):
+        for name in names:
+            _widen(Path(directory) / name, group, 0o660)
+        _widen(Path(directory), group, 0o2770)
+
+
+def _widen(path: Path, group: int, mode: int) -> None:
+    found = path.lstat()
+    os.chown(path, -1, group, follow_symlinks=False)
+    if not stat.S_ISLNK(found.st_mode):
+        path.chmod(stat.S_IMODE(found.st_mode) | mode)
+
+
+def _replace(directory: Path, content: Mapping[str, _Written]) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     old = _target(directory)
     if old is not None and _same(old, content):
         return
     new = directory / f"..{os.urandom(6).hex()}"
     new.mkdir(mode=0o755)
-    for path, (data, mode) in content.items():
+    for path, file in content.items():
         target = new / path
         if ".." in Path(path).parts or Path(path).is_absolute():
             raise ValueError(f"{path!r} leads out of the volume")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        target.chmod(mode)
+        target.write_bytes(file.data)
+        target.chmod(file.mode)
+        if file.user or file.group:
+            os.chown(target, file.user, file.group)
     link = directory / _NEW
     link.unlink(missing_ok=True)
     link.symlink_to(new.name)
@@ -134,13 +192,13 @@ def _target(directory: Path) -> Path | None:
         return None
 
 
-def _same(directory: Path, content: Mapping[str, tuple[bytes, int]]) -> bool:
+def _same(directory: Path, content: Mapping[str, _Written]) -> bool:
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()}
     if there != set(content):
         return False
     return all(
-        (directory / path).read_bytes() == data and stat.S_IMODE((directory / path).stat().st_mode) == mode
-        for path, (data, mode) in content.items()
+        (directory / path).read_bytes() == file.data and stat.S_IMODE((directory / path).stat().st_mode) == file.mode
+        for path, file in content.items()
     )
 
 

@@ -30,7 +30,9 @@ class DockerRuntime:
     _nursery: trio.Nursery
     _pause: str
     _nodes: dict[str, DockerNode] = attrs.Factory(dict)
+    handlers: tuple[str, ...] = ("",)
     name: str = "docker"
+    real: bool = True
 
     async def node(self, setup: NodeSetup, on_event: OnEvent) -> DockerNode:
         """See `Runtime.node`."""
@@ -64,9 +66,11 @@ async def open_engine(context: Context, config: DockerConfig) -> AsyncIterator[D
     api = DockerApi(config.socket, config.timeout)
     try:
         version = await api.call("GET", "/version")
+        info = await api.call("GET", "/info")
         pause = await images.pause_image(api, config.pause_image)
         async with trio.open_nursery() as nursery:
             engine = DockerRuntime(config, version["Version"], api, context, nursery, pause)
+            engine.handlers = ("", *sorted(info.get("Runtimes") or ()))
             try:
                 yield engine
             finally:

@@ -41,7 +41,8 @@ class PodFiles:
         else:
             text = _read(Path("/etc/resolv.conf"))
         (directory / "resolv.conf").write_text(text)
-        own = _read(Path("/etc/hosts")) if config.host_network else f"{_HOSTS}{address}\t{config.hostname}\n"
+        names = f"{config.hostname}.{config.domain}\t{config.hostname}" if config.domain else config.hostname
+        own = _read(Path("/etc/hosts")) if config.host_network else f"{_HOSTS}{address}\t{names}\n"
         by_address: dict[str, list[str]] = {}
         for name, target in config.hosts.items():
             by_address.setdefault(target, []).append(name)
@@ -72,6 +73,10 @@ class PodFiles:
         file.write_bytes(b"")
         file.chmod(0o666)
         return file
+
+    def forget(self, termination: str) -> None:
+        if termination:
+            Path(termination).unlink(missing_ok=True)
 
     def last_words(self, path: str) -> str:
         try:

@@ -108,4 +108,6 @@ def _error(answer: Any) -> str:
 
 def _image(found: dict[str, Any]) -> Image:
     names = (*(found.get("RepoTags") or ()), *(found.get("RepoDigests") or ()))
-    return Image(found["Id"], tuple(n for n in names if "<none>" not in n), int(found.get("Size") or 0))
+    names = tuple(n for n in names if "<none>" not in n)
+    user = (found.get("Config") or {}).get("User")  # what a listing does not tell
+    return Image(found["Id"], names, int(found.get("Size") or 0), user, pinned=pause.NAME in names)

@@ -31,6 +31,9 @@ def of_sandbox(node: str, config: SandboxConfig, address: str) -> dict[str, str]
         "labels": dict(config.labels),
         "annotations": dict(config.annotations),
         "ports": [attrs.asdict(port) for port in config.ports],
+        "class": config.cgroup_class,
+        "handler": config.runtime_handler,
+        "share": config.share_process_namespace,
     }
     return {
         NODE: node,

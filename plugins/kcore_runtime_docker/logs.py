@@ -25,8 +25,8 @@ async def lines(
     api: DockerApi, id: str, *, tty: bool, follow: bool, since: float, tail: int | None
 ) -> AsyncIterator[LogLine]:
     """See `NodeRuntime.logs`."""
-    query = {"stdout": True, "stderr": True, "timestamps": True, "follow": follow}
-    query |= {"tail": "all" if tail is None else tail}
+    query: dict[str, object] = {"stdout": True, "stderr": True, "timestamps": True, "follow": follow}
+    query["tail"] = "all" if tail is None else tail
     if since:
         query["since"] = f"{since:.9f}"
     async with api.stream(path("containers", id, "logs"), query=query) as pieces:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import attrs
@@ -27,6 +26,7 @@ from kcore.runtime import (
     ContainerConfig,
     Event,
     ExecResult,
+    Filesystem,
     Image,
     LogLine,
     NodeSetup,
@@ -56,9 +56,17 @@ class _Known:
 
     pid: int
     address: str
-    netns: str
     host_pid: bool
     config: SandboxConfig
+    created_at: float
+
+    @property
+    def netns(self) -> str:
+        return f"/proc/{self.pid}/ns/net"
+
+    def pid_mode(self, id: str) -> str:
+        """What processes its containers see, in the engine's words."""
+        return "host" if self.host_pid else f"container:{id}" if self.config.share_process_namespace else ""
 
 
 @attrs.define(eq=False)
@@ -75,6 +83,7 @@ class DockerNode:
     _running: dict[str, Event] = attrs.Factory(dict)  # what is to be said when it ends, by the engine's id
     _known: dict[str, _Known] = attrs.Factory(dict)
     _files: PodFiles = attrs.Factory(lambda self: PodFiles(self.volumes), takes_self=True)
+    _meter: stats.Meter = attrs.Factory(stats.Meter)
     _scope: trio.CancelScope = attrs.Factory(trio.CancelScope)
     _closed: bool = False
 
@@ -86,7 +95,7 @@ class DockerNode:
         id = ""
         try:
             body = spec.sandbox(
-                config, self.pause, labels.of_sandbox(self.setup.name, config, address), self._cgroup(config.uid)
+                config, self.pause, labels.of_sandbox(self.setup.name, config, address), self._cgroup(config)
             )
             id = await self._create(labels.container_name("POD", config, config.attempt), body)
             self._running[id] = Event(SANDBOX_LOST, config.uid, id)
@@ -102,8 +111,9 @@ class DockerNode:
             if isinstance(error, NetworkFailure):
                 raise RuntimeFailure(str(error)) from error
             raise
-        self._known[id] = _Known(pid, address, f"/proc/{pid}/ns/net", config.host_pid, config)
-        return _sandbox(id, labels.state(found["Config"]["Labels"]), address, READY, logs.epoch(found["Created"]), pid)
+        created = logs.epoch(found["Created"])
+        self._known[id] = _Known(pid, address, config.host_pid, config, created)
+        return _sandbox(id, labels.state(found["Config"]["Labels"]), address, READY, created, pid)
 
     def _reserve(self) -> str:
         try:
@@ -149,7 +159,7 @@ class DockerNode:
         uid = found["Config"]["Labels"][labels.UID]
         if not await self._list({labels.TYPE: labels.POD, labels.UID: uid}):
             await self.volumes.remove(uid)
-            stats.forget(self._cgroup(uid))
+            stats.forget(self._cgroup_of(labels.state(found["Config"]["Labels"])))
 
     async def list_sandboxes(self) -> list[Sandbox]:
         """See `NodeRuntime`."""
@@ -183,8 +193,9 @@ class DockerNode:
             config,
             mounts=mounts,
             labels=labels.of_container(self.setup.name, sandbox_id, uid, config, termination),
-            host_pid=known.host_pid,
-            cgroup=self._cgroup(uid),
+            pid_mode=f"container:{config.target}" if config.target else known.pid_mode(sandbox_id),
+            runtime=known.config.runtime_handler,
+            cgroup=self._cgroup(known.config),
             log={"max-size": self.config.log_size, "max-file": str(self.config.log_files)},
         )
         return await self._create(labels.container_name(config.name, known.config, config.attempt), body)
@@ -201,6 +212,7 @@ class DockerNode:
         except Refused as error:
             self._running.pop(id, None)
             raise RuntimeFailure(str(error)) from error
+        await self.container(id)  # which lets the meter know
 
     async def stop_container(self, id: str, grace_seconds: float) -> None:
         """See `NodeRuntime`."""
@@ -219,7 +231,7 @@ class DockerNode:
         found = await self._inspect(id)
         if found is not None:
             await self._delete(id)
-            Path(labels.state(found["Config"]["Labels"])["termination"] or os.devnull + "/").unlink(missing_ok=True)
+            self._files.forget(labels.state(found["Config"]["Labels"])["termination"])
 
     async def container(self, id: str) -> Container:
         """See `NodeRuntime`."""
@@ -249,6 +261,10 @@ class DockerNode:
         said, state = labels.state(own), found["State"]
         status, code = state["Status"], int(state["ExitCode"])
         reason = message = ""
+        if status == "running":
+            self._meter.started(
+                found["Id"], int(state["Pid"]), own[labels.SANDBOX], said, logs.epoch(state["StartedAt"])
+            )
         now = {"created": CREATED, "running": RUNNING, "paused": RUNNING, "restarting": RUNNING}.get(status, EXITED)
         if now == CREATED and (code or state.get("Error")):
             now, reason, message = (
@@ -351,9 +367,21 @@ class DockerNode:
 
     async def stats(self) -> list[PodStats]:
         """See `NodeRuntime`."""
-        entries = await self._list({})
-        pids = await stats.pids(self.api, entries)
-        return await trio.to_thread.run_sync(stats.measure, entries, pids)
+        pods = [
+            stats.Pod(id, k.pid, k.config, k.created_at, self._cgroup(k.config), k.address != "")
+            for id, k in self._known.items()
+        ]
+        return await trio.to_thread.run_sync(self._meter.measure, pods)
+
+    async def filesystem(self) -> Filesystem | None:
+        """See `NodeRuntime`."""
+        root = (await self.api.call("GET", "/info"))["DockerRootDir"]
+        used = int((await self.api.call("GET", "/system/df")).get("LayersSize") or 0)
+        disk = await trio.to_thread.run_sync(os.statvfs, root)
+        size = disk.f_frsize
+        return Filesystem(
+            root, disk.f_blocks * size, disk.f_bavail * size, used, inodes=disk.f_files, inodes_free=disk.f_favail
+        )
 
     async def close(self, *, kill: bool) -> None:
         """See `NodeRuntime`."""
@@ -362,14 +390,15 @@ class DockerNode:
         self._running.clear()
         self._known.clear()
         if kill:
-            uids = set()
+            pods = {}
             async with trio.open_nursery() as nursery:
                 for entry in await self._list({}):
-                    uids.add(entry["Labels"][labels.UID])
+                    if entry["Labels"][labels.TYPE] == labels.POD:
+                        pods[entry["Labels"][labels.UID]] = labels.state(entry["Labels"])
                     nursery.start_soon(self._delete, entry["Id"])
-            for uid in uids:
+            for uid, said in pods.items():
                 await self.volumes.remove(uid)
-                stats.forget(self._cgroup(uid))
+                stats.forget(self._cgroup_of(said))
         await self.network.close(remove=kill)
 
     async def take_down(self) -> None:
@@ -421,14 +450,24 @@ class DockerNode:
             return
         said, address = labels.state(own), own.get(labels.ADDRESS, "")
         pid = int(found["State"]["Pid"])
-        config = SandboxConfig(said["name"], said["namespace"], said["uid"], said["attempt"], ports=labels.ports(own))
+        config = SandboxConfig(
+            said["name"],
+            said["namespace"],
+            said["uid"],
+            said["attempt"],
+            ports=labels.ports(own),
+            cgroup_class=said["class"],
+            runtime_handler=said["handler"],
+            share_process_namespace=said["share"],
+        )
         host_pid = found["HostConfig"].get("PidMode") == "host"
-        self._known[id] = _Known(pid, address, f"/proc/{pid}/ns/net", host_pid, config)
+        self._known[id] = _Known(pid, address, host_pid, config, logs.epoch(found["Created"]))
         if address:
             self.network.reserve(address, ports=config.ports)
 
     def _ended(self, id: str) -> None:
         event = self._running.pop(id, None)
+        self._meter.ended(id)
         if event is not None and not self._closed:
             self.on_event(event)
 
@@ -438,8 +477,15 @@ class DockerNode:
     def _label(self) -> str:
         return f"{labels.NODE}={self.setup.name}"
 
-    def _cgroup(self, uid: str) -> str:
-        return f"{self.config.cgroup_parent}/pod{uid}" if self.config.cgroup_parent else ""
+    def _cgroup(self, config: SandboxConfig) -> str:
+        return self._cgroup_of({"uid": config.uid, "class": config.cgroup_class})
+
+    def _cgroup_of(self, said: Object) -> str:
+        """A pod's own group, below that of its class as the kubelet has them: Guaranteed pods have none."""
+        if not self.config.cgroup_parent:
+            return ""
+        middle = "" if said["class"] == "Guaranteed" else f"/{said['class'].lower()}"
+        return f"{self.config.cgroup_parent}{middle}/pod{said['uid']}"
 
     async def _list(self, wanted: dict[str, str]) -> list[Object]:
         filters = {"label": [self._label, *(f"{key}={value}" for key, value in wanted.items())]}

@@ -1,7 +1,7 @@
 """The built-in image of sandboxes: a program that waits, and lets go of the processes that it inherits.
 
-It ignores SIGCHLD, so that the kernel forgets ended children at once: with a shared process namespace it is everybody's
-init. Made here, byte by byte, as there is no registry to take it from.
+It ignores SIGCHLD, so that the kernel forgets ended children at once: where a pod shares its processes it is the init
+of all. Made here, byte by byte, as there is no registry to take it from.
 """
 
 from __future__ import annotations

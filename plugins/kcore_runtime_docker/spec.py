@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kcore.linux.privileges import least_oom_score
 from kcore.runtime import ContainerConfig, Resources, RuntimeFailure, SandboxConfig
 
 Object = dict[str, Any]
@@ -20,10 +21,12 @@ def sandbox(config: SandboxConfig, image: str, labels: Mapping[str, str], cgroup
         "IpcMode": "host" if config.host_ipc else "shareable",
         "CgroupParent": cgroup,
         "CpuShares": 2,
-        "OomScoreAdj": -998,
+        "OomScoreAdj": max(-998, least_oom_score()),
         "LogConfig": {"Type": "none"},
         "SecurityOpt": ["no-new-privileges"],
     }
+    if config.runtime_handler:
+        host["Runtime"] = config.runtime_handler
     if config.host_pid:
         host["PidMode"] = "host"
     if config.sysctls:
@@ -40,7 +43,8 @@ def container(
     *,
     mounts: list[Object],
     labels: Mapping[str, str],
-    host_pid: bool,
+    pid_mode: str,
+    runtime: str,
     cgroup: str,
     log: Mapping[str, str],
 ) -> Object:
@@ -53,10 +57,13 @@ def container(
         "Mounts": mounts,
         "LogConfig": {"Type": "json-file", "Config": dict(log)},
         **limits(config.resources),
+        "OomScoreAdj": max(config.oom_score_adj, least_oom_score()),
         **_security(security),
     }
-    if host_pid:
-        host["PidMode"] = "host"
+    if pid_mode:
+        host["PidMode"] = pid_mode
+    if runtime:
+        host["Runtime"] = runtime
     body: Object = {
         "Image": config.image,
         "Env": [f"{name}={value}" for name, value in config.env],

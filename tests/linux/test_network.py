@@ -65,6 +65,10 @@ async def ask(netns: str, host: str, port: int) -> bytes:
             return bytes(await stream.receive_some(100))
 
 
+def said(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def netns(pid: int) -> str:
     return f"/proc/{pid}/ns/net"
 
@@ -91,13 +95,12 @@ async def test_a_published_port_leads_to_its_pod_until_the_pod_goes(network: Pod
             assert await ask("/proc/self/ns/net", network.gateway, 18080) == b"published\n"
             assert await ask(netns(pid), network.gateway, 18080) == b"published\n"  # itself, round about
         await network.detach(address)
-        rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+        rules = said("iptables-save")
         assert "18080" not in rules
 
 
 async def test_everything_twice_is_no_error_and_nothing_is_left(network: PodNetwork) -> None:
-    strange = ["iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "192.0.2.0/24", "-j", "MASQUERADE"]
-    subprocess.run(strange, check=True)
+    said("iptables", "-t", "nat", "-A", "POSTROUTING", "-s", "192.0.2.0/24", "-j", "MASQUERADE")
     again = await PodNetwork.open("node-1", CIDR)
     with namespace() as pid:
         address = again.reserve("10.77.1.9")
@@ -105,14 +108,14 @@ async def test_everything_twice_is_no_error_and_nothing_is_left(network: PodNetw
             await again.attach(netns(pid), address)
         for _ in range(2):
             await again.detach(address)
-    save = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    save = said("iptables-save")
     assert save.count("-A FORWARD -m comment") == 1
     for _ in range(2):
         await again.close(remove=True)
-    save = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
+    save = said("iptables-save")
     assert "KCORE" not in save
     assert "192.0.2.0/24" in save
-    links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
+    links = said("ip", "-br", "link")
     assert "kc" not in links
 
 
