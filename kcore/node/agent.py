@@ -26,7 +26,7 @@ class Agent:
     def __init__(self, host: Host, engine: Runtime, config: NodeConfig) -> None:
         self.host, self.config = host, config
         self._engine = engine
-        self.runtime_name = engine.name
+        self.runtime_name, self.real = engine.name, engine.real
         self.runtime_version = f"{engine.name}://{engine.version}"
         self.boot_id = str(uuid.uuid4())
         self.ledger = Ledger()

@@ -25,7 +25,7 @@ async def post_start(worker: PodWorker, run: Run) -> None:
     failure = await _act(worker, run, action, UNLIMITED)
     if failure and run.current is not None:
         worker.event("Warning", "FailedPostStartHook", f"PostStartHook failed: {failure}", run)
-        worker.event("Normal", "Killing", f"FailedPostStartHook: container {run.name}", run)
+        worker.event("Normal", "Killing", "FailedPostStartHook", run)
         await worker.agent.runtime.stop_container(run.current.id, worker.grace)
         run.current = await worker.agent.runtime.container(run.current.id)
 
@@ -49,4 +49,4 @@ async def _act(worker: PodWorker, run: Run, action: Object, timeout: float) -> s
         outcome = await ask(worker, run, action, timeout)
     except KcoreError as error:
         return str(error)
-    return "" if outcome.ok else outcome.text
+    return "" if outcome.ok else outcome.text or "the command failed and said nothing"

@@ -18,19 +18,18 @@ from kcore.node.env import environment
 from kcore.node.expansion import expand
 from kcore.node.fields import BadReference
 from kcore.node.ports import probe_ports
+from kcore.node.qos import oom_score_adj
 from kcore.node.run import INIT, MAIN, SIDECAR, Run
+from kcore.node.sandboxes import declared_ports, hostname, sandbox_config
 from kcore.node.volumes import MountFailed, VolumeSource, plugin
 from kcore.objects import Object, meta, quantity
 from kcore.objects.resources import SECRETS
 from kcore.runtime import (
     ContainerConfig,
-    Dns,
     ImageFailure,
     Mount,
-    Port,
     Resources,
     RuntimeFailure,
-    SandboxConfig,
     Volume,
 )
 
@@ -51,9 +50,10 @@ async def set_up(worker: PodWorker) -> None:
     await mount_volumes(worker)
     if worker.sandbox is None:
         try:
+            config = await sandbox_config(worker)
             with worker.agent.measures.operation("run_podsandbox"):
-                worker.sandbox = await worker.agent.runtime.run_sandbox(sandbox_config(worker))
-        except RuntimeFailure as error:
+                worker.sandbox = await worker.agent.runtime.run_sandbox(config)
+        except (RuntimeFailure, BadReference) as error:
             worker.event("Warning", "FailedCreatePodSandBox", f"Failed to create pod sandbox: {error}")
             raise NotYet(worker.next_delay()) from error
         worker.sandbox_ready(worker.sandbox)
@@ -96,54 +96,6 @@ async def refresh_volumes(worker: PodWorker) -> None:
 
 def _content(volume: Volume) -> dict[str, tuple[bytes, int]]:
     return {k: (f.data, f.mode) for k, f in volume.files.items() if f.load is None}
-
-
-def sandbox_config(worker: PodWorker) -> SandboxConfig:
-    pod, spec = worker.pod, worker.pod["spec"]
-    m = pod["metadata"]
-    hosts = {name: alias["ip"] for alias in spec.get("hostAliases") or () for name in alias.get("hostnames") or ()}
-    published = [p for c in spec["containers"] for p in _ports(c) if p.host_port]
-    return SandboxConfig(
-        name=m["name"],
-        namespace=m["namespace"],
-        uid=worker.uid,
-        attempt=worker.sandbox_attempt,
-        hostname=hostname(worker),
-        labels=dict(meta.labels(pod)),
-        annotations=dict(meta.annotations(pod)),
-        host_network=bool(spec.get("hostNetwork")),
-        host_pid=bool(spec.get("hostPID")),
-        host_ipc=bool(spec.get("hostIPC")),
-        dns=dns(worker),
-        hosts=hosts,
-        sysctls={s["name"]: s["value"] for s in (spec.get("securityContext") or {}).get("sysctls") or ()},
-        ports=tuple(published),
-    )
-
-
-def hostname(worker: PodWorker) -> str:
-    """The pod's own host name: at most 63 characters (Kubernetes docs, "DNS for Services and Pods")."""
-    spec = worker.pod["spec"]
-    if spec.get("hostNetwork"):
-        return worker.agent.name
-    return str(spec.get("hostname") or worker.pod["metadata"]["name"])[:63].rstrip("-.")
-
-
-def dns(worker: PodWorker) -> Dns:
-    """resolv.conf by the pod's dnsPolicy and dnsConfig."""
-    spec, host = worker.pod["spec"], worker.agent.host
-    config = spec.get("dnsConfig") or {}
-    servers, searches, options = list(config.get("nameservers") or ()), [], []
-    policy = spec.get("dnsPolicy", "ClusterFirst")
-    first = policy == "ClusterFirstWithHostNet" or (policy == "ClusterFirst" and not spec.get("hostNetwork"))
-    if first and host.dns_servers:
-        domain = host.cluster.domain
-        servers = [*host.dns_servers, *servers]
-        searches = [f"{worker.pod['metadata']['namespace']}.svc.{domain}", f"svc.{domain}", domain]
-        options = ["ndots:5"]
-    searches += config.get("searches") or ()
-    options += [f"{o['name']}:{o['value']}" if o.get("value") else o["name"] for o in config.get("options") or ()]
-    return Dns(tuple(servers), tuple(searches), tuple(options))
 
 
 async def launch(worker: PodWorker, run: Run) -> None:
@@ -287,7 +239,7 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         working_dir=spec.get("workingDir", ""),
         env=tuple(env.items()),
         mounts=tuple(_mounts(worker, spec, env)),
-        ports=probe_ports(spec, _ports(spec)),
+        ports=probe_ports(spec, declared_ports(spec)),
         labels=labels,
         annotations=dict(meta.annotations(pod)),
         resources=resources(spec),
@@ -299,7 +251,20 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         termination_message_path=spec.get("terminationMessagePath", "/dev/termination-log"),
         termination_message_policy=spec.get("terminationMessagePolicy", "File"),
         stop_signal=(spec.get("lifecycle") or {}).get("stopSignal", ""),
+        target=_target(worker, spec),
+        oom_score_adj=oom_score_adj(pod, spec, agent.node["status"].get("capacity") or {}),
     )
+
+
+def _target(worker: PodWorker, spec: Object) -> str:
+    """The id of the container that an ephemeral container looks into. Raises BadReference."""
+    name = spec.get("targetContainerName")
+    if not name:
+        return ""
+    run = worker.runs.get(name)
+    if run is None or run.current is None or not run.running:
+        raise BadReference(f"unable to find target container {name}")
+    return run.current.id
 
 
 def _policy(worker: PodWorker, run: Run) -> str:
@@ -314,16 +279,8 @@ def _mounts(worker: PodWorker, spec: Object, env: dict[str, str]) -> Iterable[Mo
         if volume is None:
             raise MountFailed(f'volume "{m["name"]}" is not mounted')
         sub = expand(m["subPathExpr"], env) if m.get("subPathExpr") else m.get("subPath", "")
-        yield Mount(m["mountPath"], volume, sub, bool(m.get("readOnly")), m.get("mountPropagation", ""))
-
-
-def _ports(spec: Object) -> tuple[Port, ...]:
-    return tuple(
-        Port(
-            p["containerPort"], p.get("protocol", "TCP"), p.get("name", ""), p.get("hostPort", 0), p.get("hostIP", "")
-        )
-        for p in spec.get("ports") or ()
-    )
+        recursive = m.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        yield Mount(m["mountPath"], volume, sub, bool(m.get("readOnly")), m.get("mountPropagation", ""), recursive)
 
 
 def resources(spec: Object) -> Resources:

@@ -21,7 +21,7 @@ from kcore.errors import KcoreError
 from kcore.node import launch, stop
 from kcore.node.admission import Refusal
 from kcore.node.probes import probes_of
-from kcore.node.run import INIT, MAIN, SIDECAR, Run, remember, runs_of
+from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run, remember, runs_of
 from kcore.node.statuswriter import StatusWriter
 from kcore.node.work import Job
 from kcore.objects import Object, meta
@@ -98,10 +98,10 @@ class PodWorker(Job):
     @property
     def grace(self) -> float:
         """Seconds that the pod's containers get to end."""
-        meta_grace = self.pod["metadata"].get("deletionGracePeriodSeconds")
-        if meta_grace is not None:
-            return float(meta_grace)
-        return float(self.pod["spec"].get("terminationGracePeriodSeconds") or 30)
+        wanted = self.pod["metadata"].get("deletionGracePeriodSeconds")
+        if wanted is None:
+            wanted = self.pod["spec"].get("terminationGracePeriodSeconds")
+        return 30.0 if wanted is None else float(wanted)
 
     def container_id(self, container: Container) -> str:
         return f"{self.agent.runtime_name}://{container.id}"
@@ -160,12 +160,14 @@ class PodWorker(Job):
         """A new sandbox: what ran in an earlier one is over, and init containers run again."""
         self.ips = sandbox.ips or (self.host_ip,)
         for run in self.runs.values():
+            run.passed = False
             if run.kind in (INIT, SIDECAR) and run.current is not None:
                 run.last, run.current = run.current, None
 
     def sandbox_lost(self, id: str) -> None:
         """The sandbox broke: everything starts over in a new one."""
         if self.sandbox is not None and self.sandbox.id == id and not self.ending:
+            self._cancel_launch()
             self.sandbox, self.sandbox_attempt, self.initialized = None, self.sandbox_attempt + 1, False
             self._lost.append(id)
             self.event("Normal", "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
@@ -280,27 +282,29 @@ class PodWorker(Job):
 
     def _next(self) -> list[Run]:
         """The containers to start now, in order."""
-        todo = [r for r in self.runs.values() if r.kind not in (INIT, SIDECAR, MAIN) and r.current is None]
+        todo = [r for r in self.runs.values() if r.kind == EPHEMERAL and r.current is None]
         if not self.initialized:
-            step = self._next_init()
-            if step is not None:
-                return [*todo, step]
+            todo += self._next_init()
         if self.initialized:
             for run in self.runs.values():
                 if run.kind in (MAIN, SIDECAR) and self._due(run):
                     todo.append(run)
         return todo
 
-    def _next_init(self) -> Run | None:
-        """The init container or sidecar whose turn it is; sets `initialized` when all have had theirs."""
+    def _next_init(self) -> list[Run]:
+        """The init container or sidecar whose turn it is, and sidecars before it that have ended; sets `initialized`
+        when all have had their turn."""
+        again: list[Run] = []
         for run in self.runs.values():
             if run.kind not in (INIT, SIDECAR) or (run.kind == INIT and run.succeeded):
                 continue
-            if run.running and run.kind == SIDECAR and run.started:
-                continue
-            return run if self._due(run) else None
+            run.passed = run.passed or (run.kind == SIDECAR and run.running and run.started)
+            if not run.passed:
+                return [*again, run] if self._due(run) else again
+            if self._due(run):
+                again.append(run)
         self.initialized = True
-        return None
+        return []
 
     def _due(self, run: Run) -> bool:
         """It does not run, it should, and nothing holds it back."""
@@ -330,6 +334,8 @@ class PodWorker(Job):
         wait = 0.0
         with trio.CancelScope() as self._launch_scope:
             try:
+                if any(run.exited for run in todo):
+                    await self._check_sandbox()
                 await launch.set_up(self)
                 for run in todo:
                     try:
@@ -353,6 +359,17 @@ class PodWorker(Job):
         else:
             self._delay = 0.0
         self.poke()
+
+    async def _check_sandbox(self) -> None:
+        """What ended may have ended with its sandbox, and the news of that come second: a restart in a sandbox that is
+        breaking would be in vain."""
+        await trio.sleep(SETTLE)
+        sandbox = self.sandbox
+        if sandbox is not None:
+            found = [s for s in await self.agent.runtime.list_sandboxes() if s.id == sandbox.id and s.state == READY]
+            if not found and self.sandbox is sandbox:
+                self.sandbox_lost(sandbox.id)
+                await trio.lowlevel.checkpoint()  # where the launch that is under way ends
 
     def _cancel_launch(self) -> None:
         if self._launch_scope is not None:

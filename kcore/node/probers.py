@@ -54,7 +54,7 @@ async def _exec(worker: PodWorker, run: Run, command: list[str], timeout: float)
     except CommandTimeout:
         return Outcome(False, f'command "{" ".join(command)}" timed out')
     text = (result.stdout + result.stderr).decode(errors="replace")
-    return Outcome(result.exit_code == 0, text)
+    return Outcome(result.exit_code == 0, text)  # a probe's event says what the command said
 
 
 async def _dial(worker: PodWorker, host: str, port: int) -> trio.abc.Stream:

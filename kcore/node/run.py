@@ -55,6 +55,7 @@ class Run:
     stale: bool = False  # the runtime has news of the current run
     stopping: bool = False  # it has been told to end
     started: bool = False  # as its startup probe and hook say
+    passed: bool = False  # a sidecar that has started in this sandbox: what comes after it need not wait
     ready: bool = False  # as its readiness probe says
     attempt: int = 0  # of the next run
     probes: list[Any] = attrs.Factory(list)  # kcore.node.probes.Probe

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from kcore import clock
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run
 from kcore.objects import Object, meta
+from kcore.objects.qos import qos_class
 from kcore.runtime import RUNNING, Container
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def pod_status(worker: PodWorker) -> Object:
         out |= {k: old[k] for k in ("reason", "message") if k in old}
     out.setdefault("startTime", clock.timestamp(worker.first_seen))
     out["observedGeneration"] = meta.generation(pod)
-    out.setdefault("qosClass", qos_class(pod))
+    out.setdefault("qosClass", qos_class(pod["spec"]))
     out["hostIP"], out["hostIPs"] = worker.host_ip, [{"ip": worker.host_ip}]
     if worker.ips:
         out["podIP"], out["podIPs"] = worker.ips[0], [{"ip": ip} for ip in worker.ips]
@@ -212,18 +213,3 @@ def _condition(worker: PodWorker, old: Object | None, type: str, ok: bool, reaso
     if message:
         out["message"] = message
     return out
-
-
-def qos_class(pod: Object) -> str:
-    """Guaranteed, Burstable or BestEffort (Kubernetes docs, "Pod Quality of Service Classes")."""
-    spec = pod["spec"]
-    containers = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
-    any_set, guaranteed = False, True
-    for c in containers:
-        resources = c.get("resources") or {}
-        limits, requests = resources.get("limits") or {}, resources.get("requests") or {}
-        for name in ("cpu", "memory"):
-            any_set = any_set or name in limits or name in requests
-            if name not in limits or requests.get(name, limits[name]) != limits[name]:
-                guaranteed = False
-    return "BestEffort" if not any_set else "Guaranteed" if guaranteed else "Burstable"

@@ -29,7 +29,7 @@ async def stop_all(worker: PodWorker, grace: float) -> None:
             if run.kind != SIDECAR:
                 nursery.start_soon(stop, worker, run, grace, f"Stopping container {run.name}")
     for run in reversed([r for r in running if r.kind == SIDECAR]):
-        left = max(0.0, deadline - trio.current_time())
+        left = max(min(GRACE_LEAST, grace), deadline - trio.current_time())
         await stop(worker, run, left, f"Stopping container {run.name}")
 
 

@@ -128,6 +128,11 @@ class SandboxConfig:
     hosts: Mapping[str, str] = NOTHING  # extra lines of /etc/hosts: name -> address
     sysctls: Mapping[str, str] = NOTHING
     ports: tuple[Port, ...] = ()  # those with a host_port
+    domain: str = ""  # what makes `hostname` a full name in /etc/hosts: "sub.namespace.svc.cluster.local"
+    security: Mapping[str, object] = NOTHING  # the pod's securityContext
+    share_process_namespace: bool = False
+    runtime_handler: str = ""  # of the pod's RuntimeClass; "" is the default one
+    cgroup_class: str = "BestEffort"  # the pod's quality of service: Guaranteed, Burstable, BestEffort
 
 
 @attrs.frozen
@@ -156,6 +161,7 @@ class File:
 
     data: bytes = b""
     mode: int = 0o644
+    owner: int | None = None  # user id; None: root
     load: Callable[[], Awaitable[bytes]] | None = None
 
     async def read(self) -> bytes:
@@ -170,7 +176,11 @@ class Volume:
     files  `files`: path -> File; replaced as a whole by `NodeRuntime.update_volume` (configMap, secret, projected)
     empty  nothing at first; lives as long as the pod's uid has a sandbox (emptyDir)
     claim  whatever was written under the same `claim` name before; lives on after the pod (persistent volumes)
-    host   `source`, a directory of the node
+    host   `source`, a path of the node, which is there; `host_type` says what it is (a hostPath's type)
+    image  the files of the image `source`, which has been pulled; read only
+
+    `group` (fsGroup) is the group of all that is in it: a file's mode is widened by 0o660, or 0o440 in `files`, a
+    directory's by 0o2770 (0o2550 in `files`). It is None for `host` and `image`. An `empty` volume has mode 0o777.
     """
 
     name: str
@@ -180,6 +190,8 @@ class Volume:
     source: str = ""
     medium: str = ""  # "Memory" for an emptyDir in memory
     size_limit: int = 0  # bytes; 0: none
+    group: int | None = None
+    host_type: str = ""  # "", Directory, File, Socket, CharDevice, BlockDevice
 
 
 @attrs.frozen
@@ -190,7 +202,8 @@ class Mount:
     volume: Volume
     sub_path: str = ""
     read_only: bool = False
-    propagation: str = ""
+    propagation: str = ""  # None, HostToContainer, Bidirectional
+    recursive_read_only: bool = False  # what is mounted below it is read only too
 
 
 # --- containers ------------------------------------------------------------------------------------------------------
@@ -230,6 +243,8 @@ class ContainerConfig:
     termination_message_path: str = "/dev/termination-log"
     termination_message_policy: str = "File"  # or FallbackToLogsOnError
     stop_signal: str = ""
+    target: str = ""  # the container id whose processes it sees (an ephemeral container's target)
+    oom_score_adj: int = 0  # how readily the kernel kills it when memory runs out: -997 to 1000
 
 
 @attrs.frozen
@@ -260,6 +275,8 @@ class Image:
     id: str
     names: tuple[str, ...]
     size: int  # bytes
+    user: str | None = None  # whom it runs as by itself: "", "1000", "nginx:nginx"; None: not known
+    pinned: bool = False  # never to be removed for want of room
 
 
 @attrs.frozen
@@ -379,8 +396,29 @@ class ContainerStats(Measured):
 
 
 @attrs.frozen
+class VolumeStats:
+    """What one `empty` or `files` volume of a pod takes."""
+
+    name: str
+    used: int  # bytes
+    inodes: int = 0
+
+
+@attrs.frozen
+class Filesystem:
+    """Where the runtime keeps images and what containers write."""
+
+    path: str
+    capacity: int  # bytes, like the others
+    available: int
+    used: int  # by the runtime
+    inodes: int = 0
+    inodes_free: int = 0
+
+
+@attrs.frozen
 class PodStats(Measured):
-    """A pod's containers, and the traffic of its network interface.
+    """A pod's containers and volumes, and the traffic of its network interface.
 
     `containers` are those of the pod's specification, without a pause container: that one's share, if there is one, is
     in the figures of the pod's own cgroup.
@@ -399,6 +437,7 @@ class PodStats(Measured):
     tx_packets: int = 0
     rx_dropped: int = 0
     tx_dropped: int = 0
+    volumes: tuple[VolumeStats, ...] = ()  # may be some seconds old
     rx_errors: int = 0
     tx_errors: int = 0
     # Of the pod's own cgroup, where it has one; 0: the sum over the containers.
@@ -515,6 +554,9 @@ class NodeRuntime(Protocol):
     async def stats(self) -> list[PodStats]:
         """Of every running pod, cheaply: it is called once per scrape."""
 
+    async def filesystem(self) -> Filesystem | None:
+        """Where images are, as it is now. None: the runtime keeps nothing on a disk."""
+
     async def close(self, *, kill: bool) -> None:
         """The node stops using the engine. With `kill` its pods die with it, as in a power failure (no events,
         nothing is left to list); otherwise they run on and are listed by the next `Runtime.node` of that name."""
@@ -525,7 +567,8 @@ class Runtime(Protocol):
 
     name: str  # as in containerRuntimeVersion: "docker" in docker://28.0.1
     version: str
-    real: bool  # its containers are processes of this machine: what the machine's kernel counts is the node's
+    real: bool  # pods are programs of this machine: its size is the node's, hostPath volumes are its files
+    handlers: tuple[str, ...]  # what a RuntimeClass may name (node.status.runtimeHandlers); "" is the default
 
     async def node(self, setup: NodeSetup, on_event: OnEvent) -> NodeRuntime:
         """The view of one node. `on_event` is called from inside trio and returns at once. A node that was closed

@@ -34,6 +34,8 @@ class FakeConfig:
     """Seconds that pulling an image takes."""
     missing_images: list[str] = attrs.Factory(list)
     """Patterns (``*/broken:*``) of images that cannot be pulled."""
+    handlers: list[str] = attrs.Factory(lambda: ["fake"])
+    """Handlers that a RuntimeClass may name."""
     cpu: str = "5m"
     """CPU use of a container, if its pod does not say: a quantity or a curve."""
     memory: str = "32Mi"

@@ -19,6 +19,7 @@ from kcore.runtime import (
     ContainerConfig,
     Event,
     ExecResult,
+    Filesystem,
     Image,
     ImageFailure,
     LogLine,
@@ -56,6 +57,7 @@ class FakeRuntime:
         self.config, self.nursery, self.log = config, nursery, log
         self._pod_cidr = pod_cidr
         self.timers = Timers()
+        self.handlers = ("", *config.handlers)
         self.default = Behaviour(cpu=curve(config.cpu), memory=curve(config.memory))
         self.ports_moved: dict[int, int] = {}  # ports below 1024 that had to be served elsewhere
         self.claims: dict[str, Directory] = {}
@@ -103,6 +105,8 @@ class FakeNode:
     # --- life cycle of pods ------------------------------------------------------------------------------------------
 
     async def run_sandbox(self, config: SandboxConfig) -> Sandbox:
+        if config.runtime_handler not in self.engine.handlers:
+            raise RuntimeFailure(f'no runtime for "{config.runtime_handler}" is configured')
         address = self.setup.address if config.host_network else self._addresses.take()
         id = self.engine.new_id(f"sandbox/{config.uid}/{config.attempt}")
         sandbox = self._sandboxes[id] = FakeSandbox(self, config, id, address)
@@ -249,6 +253,9 @@ class FakeNode:
     async def stats(self) -> list[PodStats]:
         now = clock.now()
         return [s.stats(now) for s in self._sandboxes.values() if s.state == "ready"]
+
+    async def filesystem(self) -> Filesystem | None:
+        return None
 
     async def close(self, *, kill: bool) -> None:
         self.on_event = None

@@ -22,6 +22,7 @@ from kcore.runtime import (
     SandboxConfig,
     Volume,
 )
+from kcore.runtime.texts import hosts_file, resolv_conf
 from kcore_runtime_fake.answers import Answerer
 from kcore_runtime_fake.container import FakeContainer
 from kcore_runtime_fake.files import Directory
@@ -83,19 +84,15 @@ class FakeSandbox:
     def root_files(self) -> Directory:
         """A container's own files, as they are at its start."""
         if self._root is None:
-            c, dns = self.config, self.config.dns
-            hosts = ["127.0.0.1\tlocalhost", f"{self.address}\t{self.hostname}"]
-            hosts += [f"{ip}\t{name}" for name, ip in c.hosts.items()]
-            resolv = [f"search {' '.join(dns.searches)}"] if dns.searches else []
-            resolv += [f"nameserver {s}" for s in dns.servers]
-            resolv += [f"options {' '.join(dns.options)}"] if dns.options else []
+            c = self.config
             texts = {
-                "etc/hostname": self.hostname,
-                "etc/hosts": "\n".join(hosts),
-                "etc/resolv.conf": "\n".join(resolv),
+                "etc/hostname": f"{self.hostname}\n",
+                "etc/hosts": hosts_file(c, (self.address,)),
+                "etc/resolv.conf": resolv_conf(c.dns),
+                "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
             }
-            texts["etc/passwd"] = "root:x:0:0:root:/root:/bin/sh"
-            self._root = {k: File(v.encode() + b"\n") for k, v in texts.items()}
+            texts |= {f"proc/sys/{name.replace('.', '/')}": f"{value}\n" for name, value in c.sysctls.items()}
+            self._root = {k: File(v.encode()) for k, v in texts.items()}
         root = Directory(self._root)
         for name in ("bin", "dev", "home", "root", "tmp", "usr", "var"):
             root.entries[name] = FileEntry(mode=0o755, directory=True)
