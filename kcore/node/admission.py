@@ -6,7 +6,7 @@ not been checked together. A pod that does not fit fails at once: phase Failed, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -93,12 +93,34 @@ class Ledger:
         wanted, uid = need(pod), meta.uid(pod)
         refusal = _selector_refusal(pod, node) or self._refusal(wanted, node["status"]["allocatable"])
         if refusal is None:
-            self._pods[uid] = wanted
-            self._cpu += wanted.cpu
-            self._memory += wanted.memory
-            for k, v in wanted.other:
-                self._other[k] = self._other.get(k, 0) + v
+            self.enter(uid, wanted)
         return refusal
+
+    def resize(self, uid: str, wanted: Need, allocatable: Mapping[str, str]) -> tuple[str, str] | None:
+        """Change what an entered pod takes, or say why not: Infeasible (more than the node has) or Deferred."""
+        rows = [("cpu", wanted.cpu), ("memory", wanted.memory)]
+        for name, amount in rows:
+            capacity = _amount(name, allocatable.get(name, "0"))
+            if amount > capacity:
+                text = f"Node didn't have enough capacity: {name}, requested: {amount}, capacity: {capacity}"
+                return "Infeasible", text
+        before = self._pods.get(uid)
+        self.release(uid)
+        refusal = self._refusal(wanted, allocatable)
+        if refusal is None:
+            self.enter(uid, wanted)
+            return None
+        if before is not None:
+            self.enter(uid, before)
+        return "Deferred", refusal.message.removeprefix("Pod was rejected: ")
+
+    def enter(self, uid: str, wanted: Need) -> None:
+        """The pod takes this, whatever else is there: it runs already."""
+        self._pods[uid] = wanted
+        self._cpu += wanted.cpu
+        self._memory += wanted.memory
+        for k, v in wanted.other:
+            self._other[k] = self._other.get(k, 0) + v
 
     def release(self, uid: str) -> None:
         """The pod takes nothing any more."""
@@ -109,7 +131,7 @@ class Ledger:
             for k, v in taken.other:
                 self._other[k] -= v
 
-    def _refusal(self, wanted: Need, allocatable: Object) -> Refusal | None:
+    def _refusal(self, wanted: Need, allocatable: Mapping[str, str]) -> Refusal | None:
         if len(self._pods) + 1 > int(allocatable.get("pods", "110")):
             return _short("pods", 1, len(self._pods), int(allocatable.get("pods", "110")))
         rows = [("cpu", wanted.cpu, self._cpu), ("memory", wanted.memory, self._memory)]

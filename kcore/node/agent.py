@@ -99,6 +99,12 @@ class Agent:
         self.workers.pop(worker.uid, None)
         self.measures.forget(worker.uid)
 
+    def room_made(self) -> None:
+        """A pod has ended: what waits for its share may have it."""
+        for worker in self.workers.values():
+            if worker.resize.pending is not None:
+                worker.poke()
+
     def find(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
         """The worker of a pod by its name."""
         pod = self.host.pods.get(f"{namespace}/{name}")

@@ -13,6 +13,11 @@ from collections.abc import Mapping
 _REFERENCE = re.compile(r"\$(?:\$|\(([^()]*)\))")
 
 
+def missing_of(text: str, variables: Mapping[str, str]) -> list[str]:
+    """The names that `text` refers to and that are not defined."""
+    return [m.group(1) for m in _REFERENCE.finditer(text) if m.group(0) != "$$" and m.group(1) not in variables]
+
+
 def expand(text: str, variables: Mapping[str, str]) -> str:
     if "$" not in text:
         return text

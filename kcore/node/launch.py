@@ -6,29 +6,24 @@ itself, its postStart hook; one container after the other, in the order of the s
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from kcore import clock
 from kcore.errors import KcoreError
-from kcore.node import hooks
+from kcore.node import hooks, images
 from kcore.node.env import environment
 from kcore.node.expansion import expand
 from kcore.node.fields import BadReference
 from kcore.node.ports import probe_ports
 from kcore.node.qos import oom_score_adj
+from kcore.node.resize import of_spec, resources
 from kcore.node.run import INIT, MAIN, SIDECAR, Run
 from kcore.node.sandboxes import declared_ports, hostname, sandbox_config
-from kcore.node.volumes import MountFailed, VolumeSource, plugin
-from kcore.objects import Object, meta, quantity
-from kcore.objects.resources import SECRETS
+from kcore.node.volumes import MountFailed, VolumeSource, plugin, read_only_volumes, sub_path
+from kcore.objects import Object, meta
 from kcore.runtime import (
     ContainerConfig,
-    ImageFailure,
     Mount,
-    Resources,
     RuntimeFailure,
     Volume,
 )
@@ -59,6 +54,14 @@ async def set_up(worker: PodWorker) -> None:
         worker.sandbox_ready(worker.sandbox)
 
 
+def wanted_images(worker: PodWorker, run: Run) -> list[tuple[str, str]]:
+    """(image, pull policy) of the container and of the image volumes that it mounts."""
+    names = {m["name"] for m in run.spec.get("volumeMounts") or ()}
+    volumes = [v["image"] for v in worker.pod["spec"].get("volumes") or () if v["name"] in names and v.get("image")]
+    rows = [(run.spec["image"], run.spec.get("imagePullPolicy", ""))]
+    return rows + [(v["reference"], v.get("pullPolicy", "")) for v in volumes if v.get("reference")]
+
+
 async def mount_volumes(worker: PodWorker) -> None:
     """Make the pod's volumes from the present state of what they name. Raises NotYet."""
     source = VolumeSource(
@@ -68,6 +71,8 @@ async def mount_volumes(worker: PodWorker) -> None:
         worker.ips,
         worker.host_ip,
         worker.agent.allocatable,
+        worker.tokens,
+        real=worker.agent.real,
     )
     volumes: dict[str, Volume] = {}
     try:
@@ -78,6 +83,7 @@ async def mount_volumes(worker: PodWorker) -> None:
         worker.event("Warning", "FailedMount", str(error))
         raise NotYet(worker.next_delay()) from error
     worker.volumes = volumes
+    worker.renew_tokens()
 
 
 async def refresh_volumes(worker: PodWorker) -> None:
@@ -90,22 +96,29 @@ async def refresh_volumes(worker: PodWorker) -> None:
         return
     for name, volume in worker.volumes.items():
         old = before.get(name)
-        if volume.kind == "files" and old is not None and _content(old) != _content(volume):
+        if volume.kind != "files" or old is None:
+            continue
+        due = any(token.due for (of, _), token in worker.tokens.items() if of == name)
+        if due or _content(old) != _content(volume):
             await worker.agent.runtime.update_volume(worker.uid, volume)
+    worker.renew_tokens()
 
 
-def _content(volume: Volume) -> dict[str, tuple[bytes, int]]:
-    return {k: (f.data, f.mode) for k, f in volume.files.items() if f.load is None}
+def _content(volume: Volume) -> dict[str, tuple[bytes, int] | None]:
+    return {k: None if f.load is not None else (f.data, f.mode) for k, f in volume.files.items()}
 
 
 async def launch(worker: PodWorker, run: Run) -> None:
     """Start one container; what goes wrong becomes the reason that it waits with. Raises NotYet."""
-    if not await _image_present(worker, run):
-        left = max(0.1, run.pull_backoff.until(run.pull_failed_at) - clock.now())
-        backing_off = run.waiting is not None and run.waiting[0] == "ImagePullBackOff"
-        raise NotYet(left if backing_off else min(left, 1.0))
+    for image, policy in wanted_images(worker, run):
+        wait = await images.ensure(worker, run, image, policy)
+        if wait:
+            raise NotYet(wait)
+    if run.allocated is None:
+        run.allocated = of_spec(run)
     try:
         config = await container_config(worker, run)
+        await verify_user(worker, run, config)
     except (BadReference, MountFailed) as error:
         run.waiting = ("CreateContainerConfigError", str(error))
         worker.event("Warning", "Failed", f"Error: {error}", run)
@@ -120,6 +133,7 @@ async def launch(worker: PodWorker, run: Run) -> None:
         worker.event("Warning", "Failed", f"Error: {error}", run)
         raise NotYet(worker.next_delay()) from error
     dropped = run.begin(await runtime.container(id))
+    run.applied = run.allocated
     if dropped is not None and dropped.sandbox_id:
         await runtime.remove_container(dropped.id)
     worker.event("Normal", "Created", f"Container created: {run.name}", run)
@@ -135,76 +149,6 @@ async def launch(worker: PodWorker, run: Run) -> None:
     worker.agent.measures.container_started(worker, run)
     await hooks.post_start(worker, run)
     worker.watch_health(run)
-
-
-# --- images ----------------------------------------------------------------------------------------------------------
-
-
-async def _image_present(worker: PodWorker, run: Run) -> bool:
-    """Pull the image as the policy says. False: it is not there and the container has to wait."""
-    image, runtime = run.spec["image"], worker.agent.runtime
-    policy = run.spec.get("imagePullPolicy") or ("Always" if _floating(image) else "IfNotPresent")
-    present = await runtime.image(image) is not None
-    if present and policy != "Always":
-        text = f'Container image "{image}" already present on machine and can be accessed by the pod'
-        worker.event("Normal", "Pulled", text, run)
-        return True
-    if policy == "Never":
-        text = f'Container image "{image}" is not present with pull policy of Never'
-        run.waiting = ("ErrImageNeverPull", text)
-        worker.event("Warning", "ErrImageNeverPull", text, run)
-        return False
-    now = clock.now()
-    if run.pull_failed_at and run.pull_backoff.until(run.pull_failed_at) > now:
-        text = f'Back-off pulling image "{image}"'
-        run.waiting = ("ImagePullBackOff", text)
-        worker.event("Normal", "BackOff", text, run)
-        return False
-    worker.event("Normal", "Pulling", f'Pulling image "{image}"', run)
-    try:
-        credentials = await _credentials(worker, image)
-        with worker.agent.measures.operation("pull_image"):
-            pulled = await runtime.pull_image(image, credentials)
-    except ImageFailure as error:
-        run.pull_failed_at = clock.now()
-        run.pull_backoff.next(run.pull_failed_at)
-        run.waiting = (error.reason, str(error))
-        worker.event("Warning", "Failed", f'Failed to pull image "{image}": {error}', run)
-        return False
-    seconds = clock.now() - now
-    text = f'Successfully pulled image "{image}" in {seconds:.3f}s ({seconds:.3f}s including waiting). '
-    worker.event("Normal", "Pulled", f"{text}Image size: {pulled.size} bytes.", run)
-    run.pull_failed_at = 0.0
-    return True
-
-
-def _floating(image: str) -> bool:
-    """The tag is latest, or there is none: what the API defaults to pulling always."""
-    name = image.rpartition("/")[2]
-    return "@" not in image and (":" not in name or name.endswith(":latest"))
-
-
-async def _credentials(worker: PodWorker, image: str) -> list[tuple[str, str]]:
-    """(user, password) pairs from the pod's imagePullSecrets for the image's registry."""
-    first = image.split("/")[0]
-    registry = first if "/" in image and ("." in first or ":" in first) else "docker.io"
-    found: list[tuple[str, str]] = []
-    for ref in worker.pod["spec"].get("imagePullSecrets") or ():
-        secret = await worker.lookup(SECRETS, worker.pod["metadata"]["namespace"], ref.get("name", ""))
-        data = (secret or {}).get("data", {}).get(".dockerconfigjson")
-        if not data:
-            continue
-        try:
-            entries = json.loads(base64.b64decode(data)).get("auths") or {}
-        except ValueError:
-            continue
-        for server, entry in entries.items():
-            if registry in server:
-                user, password = entry.get("username"), entry.get("password")
-                if entry.get("auth"):
-                    user, _, password = base64.b64decode(entry["auth"]).decode(errors="replace").partition(":")
-                found.append((str(user), str(password)))
-    return found
 
 
 # --- configuration ---------------------------------------------------------------------------------------------------
@@ -242,7 +186,7 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         ports=probe_ports(spec, declared_ports(spec)),
         labels=labels,
         annotations=dict(meta.annotations(pod)),
-        resources=resources(spec),
+        resources=resources(run.allocated or {}),
         security={**(pod["spec"].get("securityContext") or {}), **(spec.get("securityContext") or {})},
         tty=bool(spec.get("tty")),
         stdin=bool(spec.get("stdin")),
@@ -254,6 +198,27 @@ async def container_config(worker: PodWorker, run: Run) -> ContainerConfig:
         target=_target(worker, spec),
         oom_score_adj=oom_score_adj(pod, spec, agent.node["status"].get("capacity") or {}),
     )
+
+
+async def verify_user(worker: PodWorker, run: Run, config: ContainerConfig) -> None:
+    """What must not run as root does not. Raises BadReference, with upstream's texts."""
+    security = config.security
+    if not security.get("runAsNonRoot"):
+        return
+    who = f'(pod: "{meta.name(worker.pod)}_{meta.namespace(worker.pod)}({worker.uid})", container: {run.name})'
+    if security.get("runAsUser") is not None:
+        if security["runAsUser"] == 0:
+            raise BadReference(f"container's runAsUser breaks non-root policy {who}")
+        return
+    image = await worker.agent.runtime.image(config.image)
+    if image is None or image.user is None:
+        return  # nobody knows
+    user = image.user.partition(":")[0]
+    if not user or (user.isdigit() and int(user) == 0) or user == "root":
+        raise BadReference(f"container has runAsNonRoot and image will run as root {who}")
+    if not user.isdigit():
+        text = f"container has runAsNonRoot and image has non-numeric user ({user}), cannot verify user is non-root"
+        raise BadReference(f"{text} {who}")
 
 
 def _target(worker: PodWorker, spec: Object) -> str:
@@ -274,21 +239,12 @@ def _policy(worker: PodWorker, run: Run) -> str:
 
 
 def _mounts(worker: PodWorker, spec: Object, env: dict[str, str]) -> Iterable[Mount]:
+    """Raises MountFailed."""
+    locked = read_only_volumes(worker.pod)
     for m in spec.get("volumeMounts") or ():
         volume = worker.volumes.get(m["name"])
         if volume is None:
             raise MountFailed(f'volume "{m["name"]}" is not mounted')
-        sub = expand(m["subPathExpr"], env) if m.get("subPathExpr") else m.get("subPath", "")
         recursive = m.get("recursiveReadOnly") in ("Enabled", "IfPossible")
-        yield Mount(m["mountPath"], volume, sub, bool(m.get("readOnly")), m.get("mountPropagation", ""), recursive)
-
-
-def resources(spec: Object) -> Resources:
-    found = spec.get("resources") or {}
-    requests, limits = found.get("requests") or {}, found.get("limits") or {}
-    return Resources(
-        cpu_request=quantity.milli(requests.get("cpu", 0)),
-        cpu_limit=quantity.milli(limits.get("cpu", 0)),
-        memory_request=quantity.value(requests.get("memory", 0)),
-        memory_limit=quantity.value(limits.get("memory", 0)),
-    )
+        read_only = bool(m.get("readOnly")) or m["name"] in locked
+        yield Mount(m["mountPath"], volume, sub_path(m, env), read_only, m.get("mountPropagation", ""), recursive)

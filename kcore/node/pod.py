@@ -18,11 +18,13 @@ import trio
 
 from kcore import clock
 from kcore.errors import KcoreError
-from kcore.node import launch, stop
-from kcore.node.admission import Refusal
+from kcore.node import launch, resize, stop
+from kcore.node.admission import Refusal, need
+from kcore.node.images import Pull
 from kcore.node.probes import probes_of
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run, remember, runs_of
 from kcore.node.statuswriter import StatusWriter
+from kcore.node.volumes import Token
 from kcore.node.work import Job
 from kcore.objects import Object, meta
 from kcore.runtime import READY, Container, NoSuch, Sandbox, Volume
@@ -65,6 +67,9 @@ class PodWorker(Job):
         self._lost: list[str] = []  # sandboxes that broke
         self.ips: tuple[str, ...] = ()
         self.volumes: dict[str, Volume] = {}
+        self.tokens: dict[tuple[str, str], Token] = {}
+        self.pulls: dict[str, Pull] = {}
+        self.resize = resize.Resize()
         self.fate: Refusal | None = None  # why the pod was failed by this node
         self.admitted = self.refused = False
         self.initialized = False
@@ -86,6 +91,11 @@ class PodWorker(Job):
         return f"<pod {meta.key(self.pod)} on {self.agent.name}>"
 
     # --- what others ask and tell ------------------------------------------------------------------------------------
+
+    @property
+    def static(self) -> bool:
+        """It comes from a file of the node; the API has a mirror of it."""
+        return "kubernetes.io/config.mirror" in meta.annotations(self.pod)
 
     @property
     def policy(self) -> str:
@@ -130,8 +140,16 @@ class PodWorker(Job):
     def observe(self, pod: Object) -> None:
         """The API has a (newer) state of the pod."""
         if int(meta.resource_version(pod) or 0) >= int(meta.resource_version(self.pod) or 0):
-            self.pod = pod
+            before, self.pod = self.pod["metadata"], pod
+            if any(before.get(k) != pod["metadata"].get(k) for k in ("labels", "annotations")):
+                self.agent.host.work.add(self._changed)  # files of the downward API show them
             self.poke()
+
+    def renew_tokens(self) -> None:
+        """Files that lie on a disk are not asked for: new tokens are put there in time."""
+        if self.agent.real and self.tokens:
+            due = min(token.renew_at for token in self.tokens.values())
+            self.agent.host.work.add_after(self._changed, max(1.0, due - trio.current_time()))
 
     def next_delay(self) -> float:
         self._delay = min(self._delay * 2 or DELAY_FIRST, DELAY_MOST)
@@ -150,7 +168,7 @@ class PodWorker(Job):
                 run.begin(c)
                 run.stale = True
         self.admitted = True
-        self.agent.ledger.admit(self.pod, self.agent.node)
+        self.agent.ledger.enter(self.uid, need(resize.as_allocated(self)))
         for run in self.runs.values():
             if run.running:
                 self.watch_health(run)
@@ -214,11 +232,17 @@ class PodWorker(Job):
         self._check_deadline()
         if self.gone or meta.deleting(self.pod) or self.fate is not None or self._completed():
             await self._end()
-        elif not self.launching and trio.current_time() >= self.not_before:
+        else:
+            resize.consider(self)
+            self._start()
+        self.publish()
+
+    def _start(self) -> None:
+        """Start what is to run and does not."""
+        if not self.launching and trio.current_time() >= self.not_before:
             todo = self._next()
             if todo or self.sandbox is None:
                 self._launch(todo)
-        self.publish()
 
     async def _refresh(self) -> None:
         """Fetch what the runtime has news of."""
@@ -241,12 +265,11 @@ class PodWorker(Job):
                 if run is None:
                     self.runs[c["name"]] = runs_of({"spec": {member: [c]}})[c["name"]]
                 elif run.spec is not c and run.spec != c:
-                    changed, old = run.spec.get("image") != c.get("image"), run.spec
+                    changed = run.spec.get("image") != c.get("image")
                     run.spec = c
                     if run.running and changed and not run.stopping:
+                        run.excused = True
                         stop.restart(self, run, f"Container {run.name} definition changed, will be restarted")
-                    elif run.running and old.get("resources") != c.get("resources"):
-                        stop.resize(self, run)
 
     def _admit(self) -> None:
         if meta.pod_terminal(self.pod) or meta.deleting(self.pod) or self.gone:
@@ -312,6 +335,9 @@ class PodWorker(Job):
             return True
         if not run.exited or run.finished(self.policy):
             return False
+        if run.excused:
+            run.excused = False
+            return True
         ended = run.current.finished_at
         wait = run.backoff.until(ended) - clock.now()
         if wait > 0 and not run.stopping:
@@ -390,7 +416,9 @@ class PodWorker(Job):
                 self._stop_grace = grace
                 self.agent.host.spawn(self._stop_task, grace)
             return
-        self.agent.ledger.release(self.uid)
+        if self.uid in self.agent.ledger:
+            self.agent.ledger.release(self.uid)
+            self.agent.room_made()
         self.agent.host.references.release(self._changed)
         if self.gone:
             await self._remove()
@@ -422,6 +450,7 @@ class PodWorker(Job):
                 run = self.runs.get(s["name"])
                 if run is not None:
                     remember(run, s)
+                    resize.recovered(run, s)
 
 
 def _end_probes(run: Run) -> None:

@@ -50,14 +50,15 @@ class Run:
     last: Container | None = None
     waiting: tuple[str, str] | None = None  # reason and message, while something holds the next run back
     backoff: Backoff = attrs.Factory(Backoff)
-    pull_backoff: Backoff = attrs.Factory(Backoff)
-    pull_failed_at: float = 0.0
     stale: bool = False  # the runtime has news of the current run
     stopping: bool = False  # it has been told to end
     started: bool = False  # as its startup probe and hook say
     passed: bool = False  # a sidecar that has started in this sandbox: what comes after it need not wait
     ready: bool = False  # as its readiness probe says
     attempt: int = 0  # of the next run
+    excused: bool = False  # it was ended for something that is not its fault: no back-off
+    allocated: Object | None = None  # the resources that the node has set aside for it
+    applied: Object | None = None  # those that the present run has
     probes: list[Any] = attrs.Factory(list)  # kcore.node.probes.Probe
 
     @property

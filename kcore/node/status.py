@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from kcore import clock
+from kcore.node.resize import IN_PROGRESS, PENDING
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run
 from kcore.objects import Object, meta
 from kcore.objects.qos import qos_class
@@ -18,7 +19,9 @@ from kcore.runtime import RUNNING, Container
 if TYPE_CHECKING:
     from kcore.node.pod import PodWorker
 
-OWN = frozenset(("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled"))
+OWN = frozenset(
+    ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled", PENDING, IN_PROGRESS)
+)
 
 
 def pod_status(worker: PodWorker) -> Object:
@@ -106,11 +109,10 @@ def _container(worker: PodWorker, run: Run, initialized: bool) -> Object:
         out["lastState"] = {"terminated": _terminated(ended, worker)}
     if run.kind == EPHEMERAL or (run.kind == INIT and not run.running):
         out["started"] = run.running and run.kind == EPHEMERAL
-    resources = spec.get("resources") or {}
-    if resources and current is not None:
-        if resources.get("requests"):
-            out["allocatedResources"] = dict(resources["requests"])
-        out["resources"] = {k: v for k, v in resources.items() if k in ("requests", "limits")}
+    if run.allocated and run.allocated.get("requests"):
+        out["allocatedResources"] = dict(run.allocated["requests"])
+    if run.applied:
+        out["resources"] = dict(run.applied)
     if spec.get("volumeMounts"):
         out["volumeMounts"] = [_mount(m) for m in spec["volumeMounts"]]
     return out
@@ -192,6 +194,8 @@ def _conditions(worker: PodWorker, old: Object, phase: str, runs: list[Run]) -> 
         rows.append(("Ready", not closed, "ReadinessGatesNotReady" if closed else "", why))
         rows.append(("ContainersReady", True, "", ""))
     rows.append(("PodScheduled", True, "", ""))
+    if not terminal and not worker.ending:
+        rows += [(type, True, reason, text) for type, reason, text in worker.resize.conditions]
     out = [_condition(worker, found.get(t), t, ok, reason, message) for t, ok, reason, message in rows]
     return out + [c for t, c in found.items() if t not in OWN]
 

@@ -9,7 +9,6 @@ import trio
 
 from kcore.errors import KcoreError
 from kcore.node import hooks
-from kcore.node.launch import resources
 from kcore.node.run import SIDECAR, Run
 
 if TYPE_CHECKING:
@@ -69,18 +68,5 @@ def restart(worker: PodWorker, run: Run, message: str, grace: float | None = Non
             log.warning("%r: cannot stop %s: %s", worker, run.name, error)
         finally:
             run.stopping = False
-
-    worker.agent.host.spawn(task)
-
-
-def resize(worker: PodWorker, run: Run) -> None:
-    """Give a running container the resources that its spec has now (in-place resize)."""
-
-    async def task() -> None:
-        assert run.current is not None
-        try:
-            await worker.agent.runtime.update_resources(run.current.id, resources(run.spec))
-        except KcoreError as error:
-            worker.event("Warning", "ResizeError", str(error), run)
 
     worker.agent.host.spawn(task)

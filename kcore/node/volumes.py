@@ -2,8 +2,8 @@
 
 Kubernetes docs: "Volumes", "Projected Volumes", "Configure a Pod to Use a ConfigMap". A volume whose object is missing
 keeps the whole pod from starting (event FailedMount, container reason ContainerCreating); the object's appearance is
-work for the pod, so it starts at once then. Service-account tokens are only asked for when somebody reads them, and
-asked again when 80 % of their life has passed.
+work for the pod, so it starts at once then. Service-account tokens of pods that are no programs of this machine are
+only asked for when somebody reads them. They are asked for again when 80 % of their life has passed.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ import trio
 from kcore.client import Client
 from kcore.errors import ApiError, KcoreError, NotFound
 from kcore.node.env import secret_bytes
+from kcore.node.expansion import expand, missing_of
 from kcore.node.fields import field, format_map, resource
 from kcore.node.references import Lookup
-from kcore.objects import Object, quantity
+from kcore.objects import Object, meta, quantity
 from kcore.objects.resources import (
     CONFIGMAPS,
     GVR,
@@ -45,6 +46,8 @@ class VolumeSource:
     ips: tuple[str, ...]
     host_ip: str
     allocatable: Mapping[str, str]
+    tokens: dict[tuple[str, str], Token]  # by volume and path; they outlive this
+    real: bool = True  # the machine's paths are what pods get
 
     async def volume(self, spec: Object) -> Volume:
         """The volume that one entry of spec.volumes describes. Raises MountFailed."""
@@ -52,8 +55,17 @@ class VolumeSource:
         for kind, make in _KINDS.items():
             if kind in spec:
                 made: Volume = await make(self, name, spec[kind] or {})
-                return made
-        return Volume(name, "empty")  # what needs a driver on the node has a directory of its own
+                return attrs.evolve(made, group=self.group) if made.kind in _GROUPED else made
+        if self.real:
+            kind = next((k for k in spec if k != "name"), "nothing")
+            raise MountFailed(f'MountVolume.SetUp failed for volume "{name}" : no driver for {kind} on this node')
+        return Volume(name, "empty", group=self.group)  # what needs a driver on the node has a directory of its own
+
+    @property
+    def group(self) -> int | None:
+        """fsGroup."""
+        found = (self.pod["spec"].get("securityContext") or {}).get("fsGroup")
+        return None if found is None else int(found)
 
     @property
     def namespace(self) -> str:
@@ -66,7 +78,19 @@ async def _empty_dir(source: VolumeSource, name: str, spec: Object) -> Volume:
 
 
 async def _host_path(source: VolumeSource, name: str, spec: Object) -> Volume:
-    return Volume(name, "host", source=spec["path"])
+    type = spec.get("type") or ""
+    if source.real:
+        from kcore.node import hostpaths
+
+        try:
+            await trio.to_thread.run_sync(hostpaths.check, spec["path"], type)
+        except (hostpaths.WrongPath, OSError) as error:
+            raise MountFailed(f'MountVolume.SetUp failed for volume "{name}" : {error}') from error
+    return Volume(name, "host", source=spec["path"], host_type=type.removesuffix("OrCreate"))
+
+
+async def _image(source: VolumeSource, name: str, spec: Object) -> Volume:
+    return Volume(name, "image", source=spec.get("reference", ""))
 
 
 async def _config_map(source: VolumeSource, name: str, spec: Object) -> Volume:
@@ -92,8 +116,15 @@ async def _projected(source: VolumeSource, name: str, spec: Object) -> Volume:
         elif "downwardAPI" in part:
             files |= _from_downward(source, part["downwardAPI"], mode)
         elif "serviceAccountToken" in part:
-            token = part["serviceAccountToken"]
-            files[token["path"]] = File(mode=mode, load=_Token(source, token).read)
+            path = part["serviceAccountToken"]["path"]
+            token = source.tokens.setdefault((name, path), Token(source, part["serviceAccountToken"]))
+            if source.real:
+                await token.ensure(name)
+            owner = token_owner(source.pod)
+            own = 0o600 if owner is not None or source.group is not None else mode
+            files[path] = File(mode=own, owner=owner if source.group is None else None, load=token.read)
+        else:
+            raise MountFailed(f'MountVolume.SetUp failed for volume "{name}" : no such source: {", ".join(part)}')
     return Volume(name, "files", files)
 
 
@@ -102,7 +133,16 @@ async def _claim(source: VolumeSource, name: str, spec: Object) -> Volume:
 
 
 async def _ephemeral(source: VolumeSource, name: str, spec: Object) -> Volume:
-    return await _claim_named(source, name, f"{source.pod['metadata']['name']}-{name}")
+    claim = f"{source.pod['metadata']['name']}-{name}"
+    found = await _read(source, PERSISTENTVOLUMECLAIMS, source.namespace, claim)
+    owners = (found or {}).get("metadata", {}).get("ownerReferences") or ()
+    if found is not None and not any(o.get("uid") == meta.uid(source.pod) for o in owners):
+        whose = f"{source.namespace}/{source.pod['metadata']['name']}"
+        raise MountFailed(
+            f'MountVolume.SetUp failed for volume "{name}" : PVC {source.namespace}/{claim} was not created for pod '
+            f"{whose} (pod is not owner)"
+        )
+    return await _claim_named(source, name, claim)
 
 
 async def _read(source: VolumeSource, resource: GVR, namespace: str, name: str) -> Object | None:
@@ -126,8 +166,20 @@ async def _claim_named(source: VolumeSource, name: str, claim: str) -> Volume:
         )
     volume = await _read(source, PERSISTENTVOLUMES, "", volume_name)
     spec = (volume or {}).get("spec") or {}
-    path = (spec.get("hostPath") or spec.get("local") or {}).get("path", "")
-    return Volume(name, "claim", claim=volume_name, source=path)
+    if not source.real:
+        path = (spec.get("hostPath") or spec.get("local") or {}).get("path", "")
+        return Volume(name, "claim", claim=volume_name, source=path)
+    if spec.get("hostPath"):
+        return await _host_path(source, name, spec["hostPath"])
+    if spec.get("local"):
+        made = await _host_path(source, name, {"path": spec["local"]["path"], "type": "Directory"})
+        return attrs.evolve(made, group=source.group)
+    kind = next((k for k in spec if k in _DRIVEN), "its kind")
+    raise MountFailed(f'MountVolume.SetUp failed for volume "{volume_name}" : no driver for {kind} on this node')
+
+
+_DRIVEN = ("csi", "nfs", "iscsi", "fc", "rbd", "cephfs", "awsElasticBlockStore", "gcePersistentDisk", "azureDisk")
+_GROUPED = ("empty", "files", "claim")
 
 
 _KINDS: dict[str, Any] = {
@@ -139,6 +191,7 @@ _KINDS: dict[str, Any] = {
     "persistentVolumeClaim": _claim,
     "ephemeral": _ephemeral,
     "hostPath": _host_path,
+    "image": _image,
 }
 
 
@@ -151,12 +204,52 @@ _PLUGINS = {
     "persistentVolumeClaim": "persistent-claim",
     "ephemeral": "ephemeral",
     "hostPath": "host-path",
+    "image": "image",
 }
 
 
 def plugin(spec: Object) -> str:
     """What metrics call the kind of a volume."""
     return "kubernetes.io/" + next((name for kind, name in _PLUGINS.items() if kind in spec), "empty-dir")
+
+
+def read_only_volumes(pod: Object) -> set[str]:
+    """The names of volumes that nobody in the pod may write to."""
+    found = pod["spec"].get("volumes") or ()
+    always = ("configMap", "secret", "projected", "downwardAPI", "image")
+    return {
+        v["name"]
+        for v in found
+        if any(k in v for k in always) or (v.get("persistentVolumeClaim") or {}).get("readOnly")
+    }
+
+
+def sub_path(mount: Object, env: Mapping[str, str]) -> str:
+    """The part of the volume that is mounted. Raises MountFailed, with upstream's texts."""
+    text = str(mount.get("subPath") or "")
+    if mount.get("subPathExpr"):
+        missing = missing_of(mount["subPathExpr"], env)
+        if missing:
+            raise MountFailed(f'missing value for "{missing[0]}"')
+        text = expand(mount["subPathExpr"], env)
+    if text.startswith("/"):
+        raise MountFailed(f"error SubPath `{text}` must not be an absolute path")
+    if ".." in text.split("/"):
+        raise MountFailed(f"unable to provision SubPath `{text}`: must not contain '..'")
+    return text
+
+
+def token_owner(pod: Object) -> int | None:
+    """The user of all containers, if they have one in common: a token is for nobody else to read."""
+    spec = pod["spec"]
+    of_pod = (spec.get("securityContext") or {}).get("runAsUser")
+    users = {
+        (c.get("securityContext") or {}).get("runAsUser", of_pod)
+        for k in ("containers", "initContainers", "ephemeralContainers")
+        for c in spec.get(k) or ()
+    }
+    found = users.pop() if len(users) == 1 else None
+    return None if found is None else int(found)
 
 
 async def _from_config_map(source: VolumeSource, volume: str, spec: Object, mode: int) -> dict[str, File]:
@@ -194,7 +287,7 @@ def _project(data: Mapping[str, bytes], spec: Object, mode: int, volume: str) ->
             raise MountFailed(
                 f'MountVolume.SetUp failed for volume "{volume}" : references non-existent config key: {item["key"]}'
             )
-        out[item["path"]] = File(data[item["key"]], item.get("mode") or mode)
+        out[item["path"]] = File(data[item["key"]], mode if item.get("mode") is None else item["mode"])
     return out
 
 
@@ -211,11 +304,11 @@ def _from_downward(source: VolumeSource, spec: Object, mode: int) -> dict[str, F
             ref = item["resourceFieldRef"]
             divisor = str(ref.get("divisor", "1"))
             text = resource(source.pod, ref["containerName"], ref["resource"], divisor, source.allocatable)
-        out[item["path"]] = File(text.encode(), item.get("mode") or mode)
+        out[item["path"]] = File(text.encode(), mode if item.get("mode") is None else item["mode"])
     return out
 
 
-class _Token:
+class Token:
     """A token of the pod's service account, bound to the pod."""
 
     RENEW = 0.8  # of its life
@@ -227,12 +320,26 @@ class _Token:
         self._pod = {"kind": "Pod", "apiVersion": "v1", "name": m["name"], "uid": m["uid"]}
         self._account: str = source.pod["spec"].get("serviceAccountName") or "default"
         self._token = b""
-        self._renew_at = -1.0
+        self.renew_at = -1.0  # trio's clock
         self._lock = trio.Lock()
+
+    @property
+    def due(self) -> bool:
+        """It has been given out, and it is time for another."""
+        return bool(self._token) and trio.current_time() >= self.renew_at
+
+    async def ensure(self, volume: str) -> None:
+        """Have one, or a MountFailed."""
+        try:
+            await self.read()
+        except (ApiError, OSError) as error:
+            if not self._token:  # else the old one does for a while
+                text = f'MountVolume.SetUp failed for volume "{volume}" : failed to fetch token: {error}'
+                raise MountFailed(text) from error
 
     async def read(self) -> bytes:
         async with self._lock:
-            if trio.current_time() >= self._renew_at:
+            if trio.current_time() >= self.renew_at:
                 await self._request()
         return self._token
 
@@ -248,4 +355,4 @@ class _Token:
             SERVICEACCOUNTS, request, self._namespace, name=self._account, subresource="token"
         )
         self._token = answer["status"]["token"].encode()
-        self._renew_at = trio.current_time() + seconds * self.RENEW
+        self.renew_at = trio.current_time() + seconds * self.RENEW

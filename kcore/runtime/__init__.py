@@ -180,7 +180,7 @@ class Volume:
     image  the files of the image `source`, which has been pulled; read only
 
     `group` (fsGroup) is the group of all that is in it: a file's mode is widened by 0o660, or 0o440 in `files`, a
-    directory's by 0o2770 (0o2550 in `files`). It is None for `host` and `image`. An `empty` volume has mode 0o777.
+    directory's by 0o2770 (0o2550 in `files`). None: it is left as it is. An `empty` volume has mode 0o777.
     """
 
     name: str

@@ -69,7 +69,7 @@ async def _input(sh: Session, names: list[str], io: Io, argv: list[str]) -> tupl
     return out, code
 
 
-@command("true", ":", "sync", "trap", "ulimit", "umask", "wait", "chown", "chmod")
+@command("true", ":", "sync", "trap", "ulimit", "umask", "wait", "chown")
 async def true(sh: Session, argv: list[str], io: Io) -> int:
     return 0
 
@@ -160,12 +160,59 @@ async def hostname(sh: Session, argv: list[str], io: Io) -> int:
 
 @command("whoami", "id", "uname", "nproc", "arch")
 async def who(sh: Session, argv: list[str], io: Io) -> int:
-    answers = {"whoami": "root", "nproc": "1", "arch": "x86_64"}
-    answers["id"] = "0" if "-u" in argv or "-g" in argv else "uid=0(root) gid=0(root) groups=0(root)"
-    letters, _ = _options(argv)
+    who, (letters, _) = sh.files.who, _options(argv)
+    answers = {"whoami": "root" if who.uid == 0 else str(who.uid), "nproc": "1", "arch": "x86_64"}
+    groups = dict.fromkeys((who.gid, *who.groups))
+    answers["id"] = f"uid={_name(who.uid)} gid={_name(who.gid)} groups={','.join(map(_name, groups))}"
+    for letter, found in (("u", str(who.uid)), ("g", str(who.gid)), ("G", " ".join(map(str, groups)))):
+        if letter in letters and argv[0].endswith("id"):
+            answers["id"] = found
     answers["uname"] = f"Linux {sh.hostname} 6.1.0 #1 SMP x86_64 GNU/Linux" if "a" in letters else "Linux"
     await io.out((answers[posixpath.basename(argv[0])] + "\n").encode())
     return 0
+
+
+def _name(number: int) -> str:
+    return "0(root)" if number == 0 else str(number)
+
+
+@command("chmod")
+async def chmod(sh: Session, argv: list[str], io: Io) -> int:
+    """With a number; other forms change nothing."""
+    words = [a for a in argv[1:] if not a.startswith("-")]
+    code = 0
+    for name in words[1:] if words and re.fullmatch("[0-7]{1,5}", words[0]) else ():
+        try:
+            sh.files.change_mode(sh.path(name), int(words[0], 8))
+        except FileError as error:
+            await io.err(f"chmod: {name}: {error.message}\n".encode())
+            code = 1
+    return code
+
+
+@command("stat")
+async def stat(sh: Session, argv: list[str], io: Io) -> int:
+    """``stat -c FORMAT FILE...`` with %a, %u, %g, %s, %n, %F."""
+    words = argv[1:]
+    form = "%n"
+    for flag in ("-c", "--format"):
+        if flag in words:
+            at = words.index(flag)
+            form = words[at + 1] if at + 1 < len(words) else form
+            del words[at : at + 2]
+    code = 0
+    for name in (w for w in words if not w.startswith("-")):
+        try:
+            e = sh.files.entry(sh.path(name))
+        except FileError as error:
+            await io.err(f"stat: cannot stat '{name}': {error.message}\n".encode())
+            code = 1
+            continue
+        found = {"a": f"{e.mode:o}", "u": e.uid, "g": e.gid, "s": len(e.data), "n": name}
+        found["F"] = "directory" if e.directory else "regular file"
+        text = re.sub("%([augsnF])", lambda m, found=found: str(found[m.group(1)]), form)  # type: ignore[misc]
+        await io.out(text.encode() + b"\n")
+    return code
 
 
 @command("cat")
@@ -264,7 +311,12 @@ def _long(sh: Session, path: str, name: str, asked: str) -> str:
     entry = sh.files.entry(path if name == asked else posixpath.join(path, name))
     bits = "".join(c if entry.mode >> (8 - i) & 1 else "-" for i, c in enumerate("rwxrwxrwx"))
     when = time.strftime("%b %e %H:%M", time.gmtime(entry.changed))
-    return f"{'d' if entry.directory else '-'}{bits}    1 root     root     {len(entry.data):9d} {when} {name}"
+    owner = f"{_user(entry.uid)} {_user(entry.gid)}"
+    return f"{'d' if entry.directory else '-'}{bits}    1 {owner} {len(entry.data):9d} {when} {name}"
+
+
+def _user(number: int) -> str:
+    return f"{'root' if number == 0 else number:<8}"
 
 
 @command("sleep")

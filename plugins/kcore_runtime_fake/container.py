@@ -18,7 +18,7 @@ from kcore.runtime import CREATED, DIED, EXITED, RUNNING, STARTED, Container, Co
 from kcore.timers import Timer
 from kcore_runtime_fake import exposition, shell
 from kcore_runtime_fake.behaviour import Behaviour
-from kcore_runtime_fake.files import FileError, Mounted, Tree
+from kcore_runtime_fake.files import Entry, FileError, Identity, Mounted, Tree
 from kcore_runtime_fake.logs import Log
 from kcore_runtime_fake.terminal import Attachments, interactive
 
@@ -125,7 +125,15 @@ class FakeContainer:
                     root.entries[posixpath.normpath(m.path).strip("/")] = attrs.evolve(entry)
                     continue
                 mounts.append(Mounted(posixpath.normpath(m.path), directory, m.sub_path.strip("/"), read_only))
-            self._tree = Tree(root, mounts)
+            table = "".join(
+                f"{'tmpfs' if m.volume.medium == 'Memory' else 'fake'} {m.path} "
+                f"{'tmpfs' if m.volume.medium == 'Memory' else 'fake'} {'ro' if m.read_only else 'rw'} 0 0\n"
+                for m in self.config.mounts
+            )
+            root.entries["proc/mounts"] = Entry(b"fake / fake rw 0 0\n" + table.encode())
+            security = self.config.security
+            read_only = bool(security.get("readOnlyRootFilesystem"))
+            self._tree = Tree(root, mounts, Identity.of(security), read_only=read_only)
         return self._tree
 
     def session(self) -> shell.Session:

@@ -187,11 +187,12 @@ class FakeNode:
     def directory(self, uid: str, volume: Volume) -> Directory:
         """The content of a pod's volume."""
         if volume.kind == "claim":
-            return self.engine.claims.setdefault(volume.claim, Directory())
+            return self.engine.claims.setdefault(volume.claim, Directory(group=volume.group))
         key = ("", volume.source) if volume.kind == "host" else (uid, volume.name)
         found = self._volumes.get(key)
         if found is None:
-            found = self._volumes[key] = Directory(volume.files)
+            mode = 0o777 if volume.kind == "empty" else 0o755
+            found = self._volumes[key] = Directory(volume.files, volume.group, mode)
         return found
 
     # --- images ------------------------------------------------------------------------------------------------------
