@@ -10,6 +10,7 @@ import pytest
 PACKAGES = {  # of Debian, by program
     "busybox": "busybox-static",
     "conntrack": "conntrack",
+    "docker": "docker.io",
     "dockerd": "docker.io",
     "haproxy": "haproxy",
     "helm": "",

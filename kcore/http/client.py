@@ -111,8 +111,12 @@ class HttpClient:
         connections: int = 64,
         timeout: float = 60.0,
         max_body: int = 0,
+        unix: str = "",
     ):
-        """`authority` is what the Host header says, if not the URL's; an answer over `max_body` bytes is an error."""
+        """`authority` is what the Host header says, if not the URL's; an answer over `max_body` bytes is an error.
+
+        `unix` is the path of a socket to connect to, in the place of the URL's host.
+        """
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"{url!r} is no address of a server; it should look like https://127.0.0.1:6443")
@@ -128,6 +132,7 @@ class HttpClient:
         self._slots = trio.CapacityLimiter(connections)
         self._timeout = timeout
         self._max_body = max_body
+        self._unix = unix
 
     async def aclose(self) -> None:
         """Close idle connections; those in use are closed by their users."""
@@ -252,7 +257,10 @@ class HttpClient:
             await connection.close()
 
     async def _connect(self) -> _Connection:
-        sock = SocketStream.adopt(await trio.open_tcp_stream(self._host, self._port))
+        if self._unix:
+            sock = SocketStream.adopt(await trio.open_unix_socket(self._unix))
+        else:
+            sock = SocketStream.adopt(await trio.open_tcp_stream(self._host, self._port))
         if self._context is None:
             return _Connection(sock, sock)
         tls = TlsStream(sock, self._context, server_hostname=self._server_name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -43,7 +43,6 @@ class Histogram:
 class Measures:
     """The counters of one server."""
 
-    zone: str
     requests: dict[tuple[str, str, str, str], int] = attrs.Factory(dict)  # (zone, proto, family, type)
     responses: dict[tuple[str, str], int] = attrs.Factory(dict)  # (zone, rcode)
     durations: dict[str, Histogram] = attrs.Factory(dict)  # by zone
@@ -82,12 +81,12 @@ class Collector:
 
     measures: Measures
     cache: Cache
-    server: Callable[[], str]
+    server: str  # "dns://:53"
 
     def collect(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-        m, server = self.measures, self.server()
+        m, server = self.measures, self.server
         build = GaugeMetricFamily("coredns_build_info", "A metric with a constant '1' value.", labels=["version"])
         build.add_metric([VERSION], 1)
         yield build
@@ -143,7 +142,7 @@ class Collector:
     def _of_cache(self) -> Iterator[Any]:
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        server, cache = self.server(), self.cache
+        server, cache = self.server, self.cache
         labels = ["server", "type", "zones", "view"]
         entries = GaugeMetricFamily("coredns_cache_entries", "Elements in the cache.", labels=labels)
         hits = CounterMetricFamily("coredns_cache_hits", "The count of cache hits.", labels=labels)

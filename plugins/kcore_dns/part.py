@@ -1,104 +1,103 @@
-"""The open part: sockets, and the tasks behind them."""
+"""The open part: two sockets, and a task that waits for the first question.
+
+Nothing else is loaded or followed before: a cluster whose names nobody asks for pays for two sockets. The first
+question waits until the cluster's objects have been listed.
+"""
 
 from __future__ import annotations
 
-import ipaddress
-import logging
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import trio
 
 from kcore import dns
 from kcore.api.auth import User
-from kcore.client.informer import Informers
-from kcore.dns import service
-from kcore.dns.records import Records
 from kcore.registry import Context
 from kcore_dns import DnsConfig
-from kcore_dns.answers import Answers
-from kcore_dns.forward import Forwarder
-from kcore_dns.measures import Collector, Measures
-from kcore_dns.replies import Cache
-from kcore_dns.resolver import Resolver
-from kcore_dns.server import Server
 from kcore_dns.sockets import Sockets, bind_both
+
+if TYPE_CHECKING:
+    from kcore_dns.engine import Engine
 
 SELF = User("system:kube-dns", ("system:masters", "system:authenticated"))
 """In this process; a server in a process of its own is whoever its kubeconfig says."""
 
 
-@attrs.define(eq=False)
 class Part:
     """See `kcore.dns.Dns`."""
 
-    address: str
-    sockets: Sockets
-    records: Records
+    def __init__(self, address: str, sockets: Sockets, context: Context, config: DnsConfig) -> None:
+        self.address, self._sockets, self._context, self._config = address, sockets, context, config
+        self._wanted = trio.Event()
+        self._started = trio.Event()
+        self._engine: Engine | None = None
 
     def served(self) -> list[tuple[str, str, int]]:
-        return [("UDP", self.sockets.address, self.sockets.port), ("TCP", self.sockets.address, self.sockets.port)]
+        return [(protocol, self._sockets.address, self._sockets.port) for protocol in ("UDP", "TCP")]
 
     async def settled(self) -> None:
-        await self.records.wait_synced()
+        self._wanted.set()
+        await self._started.wait()
+        assert self._engine is not None
+        await self._engine.records.wait_synced()
 
     def notes(self) -> list[str]:
-        if self.sockets.port == self.sockets.asked or not self.sockets.asked:
+        sockets = self._sockets
+        if sockets.port == sockets.asked or not sockets.asked:
             return []
-        where = f"{self.sockets.address}:{self.sockets.port}"
-        return [f"cluster DNS answers at {where}: this user may not listen on {self.sockets.asked}, or it is taken"]
+        where = f"{sockets.address}:{sockets.port}"
+        return [f"cluster DNS answers at {where}: this user may not listen on {sockets.asked}, or it is taken"]
+
+    def collect(self) -> Iterator[Any]:
+        """For the part's metrics: a collector of prometheus-client."""
+        return self._engine.collect() if self._engine is not None else iter(())
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as first:
+            for wait in (self._wanted.wait, self._readable(self._sockets.udp), self._readable(self._sockets.tcp)):
+                first.start_soon(_then_cancel, wait, first)
+        from kcore_dns.engine import Engine
+
+        client = self._context.client(SELF)
+        self._engine = Engine(self._context, self._config, client, self._sockets, self.address)
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._engine.run)
+            self._started.set()
+
+    def _readable(self, sock: socket.socket) -> Any:
+        async def wait() -> None:
+            await trio.lowlevel.wait_readable(sock)
+
+        return wait
+
+    async def publish(self) -> None:
+        """The Service and what stands behind it."""
+        from kcore.dns import service
+
+        await service.publish(self._context.client(SELF), self.address, self.served(), self._context.log)
+
+
+async def _then_cancel(wait: Any, nursery: trio.Nursery) -> None:
+    await wait()
+    nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
 async def open_part(context: Context, config: DnsConfig) -> AsyncIterator[Part]:
-    """Answers when it yields; names of the cluster are complete soon after (until then missing ones are SERVFAIL)."""
+    """Its sockets take questions when it yields."""
     address = config.service_ip or dns.service_address(context.cluster.service_cidr)
     sockets = bind_both(config.address or _where(address), config.port)
-    client = context.client(SELF)
-    informers = Informers(client)
-    domain = context.cluster.domain
-    records = Records(informers, domain, service=address, ttl=config.ttl, pods=config.pods)
-    measures, cache = Measures(domain), Cache(config.cache_entries, config.cache_seconds)
-    own = {(sockets.address, sockets.port), (address, dns.PORT)}
-    forwarder = Forwarder(
-        config.forward,
-        config.stub_domains,
-        seconds=config.forward_seconds,
-        limit=config.max_forwards,
-        cache=cache,
-        measures=measures,
-        log=context.log,
-        own=lambda: own,
-    )
-    forwards = bool(config.forward or config.stub_domains)
-    resolver = Resolver(Answers(records), forwarder, _clients(context, config), forwards=forwards)
-    server = Server(resolver, measures, domain, config.max_connections, config.idle_seconds, context.log)
-    context.metrics.collect_with(Collector(measures, cache, lambda: f"dns://:{sockets.port}"))
-    part = Part(address, sockets, records)
+    part = Part(address, sockets, context, config)
+    context.metrics.collect_with(part)
     async with sockets, trio.open_nursery() as nursery:
-        await nursery.start(informers.run)
-        nursery.start_soon(server.serve_udp, sockets.udp, nursery)
-        nursery.start_soon(server.serve_tcp, sockets.tcp)
-        nursery.start_soon(_publish, client, part, context.log)
+        nursery.start_soon(part.run)
+        nursery.start_soon(part.publish)
         yield part
         nursery.cancel_scope.cancel()
-
-
-async def _publish(client: object, part: Part, log: logging.Logger) -> None:
-    await service.publish(client, part.address, part.served(), log)  # type: ignore[arg-type]
-
-
-def _clients(context: Context, config: DnsConfig) -> list[str]:
-    """The networks that may ask for everything; [] when the ranges of the cluster are private anyway."""
-    if config.clients:
-        return config.clients
-    cluster = context.cluster
-    own = [cluster.pod_cidr, cluster.service_cidr, cluster.node_cidr]
-    if all(ipaddress.ip_network(network).is_private for network in own):
-        return []
-    return [*own, "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "127.0.0.0/8", "fc00::/7", "::1/128"]
 
 
 def _where(address: str) -> str:

@@ -33,6 +33,8 @@ class ExpositionConfig:
     """The controller manager's port (HTTPS)."""
     proxy_port: int = 10249
     """The service proxy's port (plain HTTP, as upstream)."""
+    dns_port: int = 9153
+    """The DNS server's port (plain HTTP, as upstream)."""
 
 
 @attrs.frozen

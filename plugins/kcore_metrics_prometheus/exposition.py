@@ -46,13 +46,14 @@ async def open_part(context: Context, config: ExpositionConfig) -> AsyncIterator
         "scheduler": config.scheduler_port,
         "controller_manager": config.controller_manager_port,
         "proxy": config.proxy_port,
+        "dns": config.dns_port,
     }
     async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
         tls = Pki.open(context.keys).server_context(["localhost", "127.0.0.1", config.address])
         for slot in [s for s in ports if _here(context, s)]:
             listener = await listen(ports[slot], config.address)
             stack.push_async_callback(trio.aclose_forcefully, listener)
-            secure = slot in REVIEWERS  # kube-proxy's metrics are plain HTTP upstream
+            secure = slot in REVIEWERS  # kube-proxy's and CoreDNS' are plain HTTP upstream
             delegation = Delegation(context.client(User(REVIEWERS[slot]))) if secure else None
             component = _Component(context, slot, build, delegation)
             host, port = bound(listener)
