@@ -23,6 +23,14 @@ REAL_CONTAINERS = {
 """Behaviours that only processes of real containers can show, each with what it would take."""
 
 
+MISSING = {
+    "VolumeAttributesClass [FeatureGate:VolumeAttributesClass] should run through the lifecycle of a "
+    "VolumeAttributesClass": "nothing removes the finalizer that protects a class",
+    "CSIInlineVolumes should support CSIVolumeSource in Pod API": "there is no CSI",
+}
+"""Behaviours that the cluster does not have, each with what is missing."""
+
+
 def behaviours() -> dict[str, list[str]]:
     """The names of the behaviours of each special interest group."""
     found: dict[str, list[str]] = {}
