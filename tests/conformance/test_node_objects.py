@@ -66,7 +66,8 @@ TAINT = {"key": "kubernetes.io/e2e-evict-taint-key", "value": "v", "effect": "No
 
 
 def tolerant(seconds: int) -> Any:
-    return {**POD_SPEC, "tolerations": [{"key": TAINT["key"], "operator": "Exists", "tolerationSeconds": seconds}]}
+    own = {"key": TAINT["key"], "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+    return {**POD_SPEC, "tolerations": [own]}
 
 
 @pytest.mark.conformance(

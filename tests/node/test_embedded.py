@@ -247,6 +247,15 @@ async def test_proxy_reaches_pods_and_kubelets(real: Real) -> None:
     assert "kubelet_running_pods 1" in text
 
 
+async def test_kubelet_tells_its_settings_and_what_runs(real: Real) -> None:
+    await real.run(web())
+    told = json.loads(await real.ask("nodes", "node-1", "proxy", rest="/configz"))["kubeletconfig"]
+    assert told["evictionHard"]["memory.available"] == "100Mi"
+    (found,) = json.loads(await real.ask("nodes", "node-1", "proxy", rest="/runningpods"))["items"]
+    assert found["metadata"]["name"] == "web"
+    assert [c["name"] for c in found["spec"]["containers"]] == ["app"]
+
+
 async def test_kubelet_refuses_who_shows_nothing(real: Real) -> None:
     import ssl
 
