@@ -3,7 +3,8 @@
 Linux lets anyone bind any address in 127.0.0.0/8. One listener on 0.0.0.0:PORT that is bound to the device ``lo`` gets
 the connections to every 127.x.y.z:PORT; `getsockname` (for UDP: the packet's destination) tells which address was
 dialled, and nothing is reachable from outside. Where another process has the port already, each address gets a socket
-of its own. Ports below 1024 need a privilege; without it they are served at PORT + 8000.
+of its own; so does an address outside 127.0.0.0/8, for nodes whose pods have real networks. Ports below 1024 need a
+privilege; without it they are served at PORT + 8000.
 
 All parts of a process that listen on such addresses -- fake pods, embedded kubelets, the userspace proxy -- must share
 one `Loopback` (`loopback()` gives it), since two listeners on one wildcard port exclude each other::
@@ -108,9 +109,10 @@ class _Port:
 
     def open(self, address: str) -> None:
         """See that connections to `address` arrive. Raises OSError."""
-        if self.wildcard is not None:
+        loopback = address.startswith("127.")
+        if self.wildcard is not None and loopback:
             return
-        if not self.entries:
+        if not self.entries and loopback:
             try:
                 self.wildcard = self._bind("0.0.0.0")
                 return
@@ -133,6 +135,8 @@ class _Port:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo\0")
             else:
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                if not address.startswith("127."):  # the pods' network, which has the address, may come later
+                    raw.setsockopt(socket.IPPROTO_IP, _IP_FREEBIND, 1)
             if self.udp:
                 raw.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             raw.bind((address, self.port))
@@ -198,7 +202,7 @@ class _Port:
                     log.exception("a datagram to %s:%d failed", to, self.port)
 
 
-_IP_PKTINFO = 8
+_IP_PKTINFO, _IP_FREEBIND = 8, 15
 
 
 def _answer(sock: trio.socket.SocketType, source: str, peer: Any) -> Callable[[bytes], None]:

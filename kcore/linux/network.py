@@ -19,7 +19,8 @@ import hashlib
 import ipaddress
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
@@ -238,6 +239,23 @@ class PodNetwork:
         for table, chain in (("nat", leaving), ("nat", published), ("filter", forwarded)):
             out += [["iptables", "--wait", "-t", table, flag, chain] for flag in ("-F", "-X")]
         return out
+
+
+@asynccontextmanager
+async def local_range(cidr: str) -> AsyncIterator[None]:
+    """While it lasts, every address of `cidr` is this machine's own, and may be listened on. Raises NetworkFailure."""
+    route = ["local", cidr, "dev", "lo"]
+    try:
+        await run(["ip", "route", "replace", *route])
+    except CommandFailed as error:
+        raise NetworkFailure(f"the addresses {cidr} cannot be made this machine's own: {error}") from error
+    try:
+        yield
+    finally:
+        try:
+            await run(["ip", "route", "delete", *route])
+        except CommandFailed:
+            pass  # gone
 
 
 def traffic(pid: int) -> Traffic:

@@ -28,19 +28,21 @@ async def lines(
     query: dict[str, object] = {"stdout": True, "stderr": True, "timestamps": True, "follow": follow}
     query["tail"] = "all" if tail is None else tail
     if since:
-        query["since"] = f"{since:.9f}"
+        query["since"] = f"{since - 1e-6:.9f}"  # a float may be a little more than the time that it came from
     async with api.stream(path("containers", id, "logs"), query=query) as pieces:
         if tty:
             rest = b""
             async for piece in pieces:
                 *whole, rest = (rest + piece).split(b"\n")
-                for line in whole:
-                    yield _line(1, line + b"\n")
+                for text in whole:
+                    if (line := _line(1, text + b"\n")).time >= since:
+                        yield line
             if rest:
                 yield _line(1, rest)
         else:
             async for number, data in frames(pieces):
-                yield _line(number, data)
+                if (line := _line(number, data)).time >= since:
+                    yield line
 
 
 def _line(number: int, data: bytes) -> LogLine:

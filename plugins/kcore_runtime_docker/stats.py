@@ -114,11 +114,12 @@ class Meter:
 
 
 def forget(cgroup: str) -> None:
-    """Remove the empty control groups of a pod that is gone."""
-    if not cgroup:
-        return
-    for root in (cgroups.ROOT, *cgroups.ROOT.iterdir()):
-        try:
-            (root / cgroup.lstrip("/")).rmdir()
-        except OSError:
-            pass  # not there, or not empty any more
+    """Remove the control groups of a pod that is gone, and those above it that are empty now."""
+    for root in (cgroups.ROOT, *cgroups.ROOT.iterdir()) if cgroup else ():
+        group = root / cgroup.lstrip("/")
+        while group != root:
+            try:
+                group.rmdir()
+            except OSError:
+                break  # not there, or not empty
+            group = group.parent
