@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kcore import clock
-from kcore.linux.cgroups import pressure
 from kcore.objects import quantity
 from kcore.objects.qos import qos_class
 from kcore.runtime import ContainerStats, DeviceIo, Measured, PodStats
@@ -231,6 +230,8 @@ def machine() -> Machine:
 
 def machine_group(now: float) -> Group:
     """The root: all processes of this machine, whichever version its control groups are of."""
+    from kcore.linux.cgroups import pressure
+
     user, nice, system, _, _, irq, soft, _ = _cpu_times()
     memory, vm = _table(PROC / "meminfo"), _table(PROC / "vmstat", 1)
     cache = memory.get("Cached", 0) + memory.get("Buffers", 0)

@@ -40,7 +40,7 @@ V2 = {
     "pids.current": "4\n",
     "pids.max": "max\n",
     "io.stat": "8:0 rbytes=500 wbytes=600 rios=5 wios=6 dbytes=0 dios=0\n",
-    "cpu.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=11\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=12\n",
+    "cpu.pressure": "some avg10=0.00 avg60=0.00 total=11\nfull avg10=0.00 avg60=0.00 total=12\n",
 }
 COMMON = {
     "cgroup": "/kubepods/x",

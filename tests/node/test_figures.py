@@ -27,17 +27,8 @@ def test_a_total_that_begins_anew_is_no_negative_rate() -> None:
 def container(name: str, **more: int) -> ContainerStats:
     fields = {"cpu_nanoseconds": 5, "cpu_nanocores": 7, "memory_working_set": 11, "memory_rss": 3, **more}
     io = (DeviceIo("/dev/sda", 8, 0, reads=1, writes=2, read_bytes=3, write_bytes=4),)
-    return ContainerStats(
-        id=name * 3,
-        name=name,
-        image="i",
-        attempt=0,
-        started_at=100.0,
-        time=200.0,
-        cgroup=f"/x/{name}",
-        io=io,
-        **fields,
-    )
+    times = {"started_at": 100.0, "time": 200.0}
+    return ContainerStats(id=name * 3, name=name, image="i", attempt=0, cgroup=f"/x/{name}", io=io, **times, **fields)
 
 
 def pod(*containers: ContainerStats, **more: object) -> PodStats:
