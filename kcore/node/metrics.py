@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import os
 import resource as rusage
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from kcore import clock
 from kcore.node.config import VERSION
 from kcore.node.exposition import Page, labels
+from kcore.node.figures import Group, usage
 from kcore.node.measures import DURATION, OPERATION, Histogram
 from kcore.objects import quantity
-from kcore.runtime import ContainerStats, PodStats
 
 if TYPE_CHECKING:
     from kcore.node.agent import Agent
-
-PAUSE = "registry.k8s.io/pause:3.10"
-_DEVICE = "/dev/vda"
 
 
 async def kubelet(agent: Agent) -> bytes:
@@ -165,112 +161,35 @@ def _process(page: Page) -> None:
 
 async def resource(agent: Agent) -> bytes:
     """What the gatherer of ``kubectl top`` asks for: use of CPU and memory, each with the time it was measured."""
-    page, pods = Page(), await agent.runtime.stats()
-    stamp = int(clock.now() * 1000)
-    cpu = agent.measures.node_cpu(pods) / 1e9
-    memory = sum(c.memory_working_set for p in pods for c in p.containers)
-    page.family("node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds")
-    page.sample("node_cpu_usage_seconds_total", "", cpu, stamp)
-    page.family("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes")
-    page.sample("node_memory_working_set_bytes", "", memory, stamp)
-    of_container: list[tuple[str, str, str, Callable[[ContainerStats], float]]] = [
-        (
-            "container_cpu_usage_seconds_total",
-            "counter",
-            "CPU time of the container",
-            lambda c: c.cpu_nanoseconds / 1e9,
-        ),
-        ("container_memory_working_set_bytes", "gauge", "Working set in bytes", lambda c: c.memory_working_set),
-        ("container_start_time_seconds", "gauge", "Start time since unix epoch in seconds", lambda c: c.started_at),
-    ]
-    for name, kind, help, value in of_container:
+    page, found = Page(), await usage(agent)
+
+    def told(name: str, kind: str, help: str, groups: Iterable[Group], value: Callable[[Group], float]) -> None:
         page.family(name, kind, help)
-        for p in pods:
-            for c in p.containers:
-                text = labels({"container": c.name, "namespace": p.namespace, "pod": p.name})
-                page.sample(name, text, value(c), stamp if kind != "gauge" or "start" not in name else 0)
-    of_pod: list[tuple[str, str, str, Callable[[PodStats], float]]] = [
-        (
-            "pod_cpu_usage_seconds_total",
-            "counter",
-            "CPU time of the pod",
-            lambda p: sum(c.cpu_nanoseconds for c in p.containers) / 1e9,
-        ),
-        (
-            "pod_memory_working_set_bytes",
-            "gauge",
-            "Working set of the pod in bytes",
-            lambda p: sum(c.memory_working_set for c in p.containers),
-        ),
-    ]
-    for name, kind, help, total in of_pod:
-        page.family(name, kind, help)
-        for p in pods:
-            page.sample(name, labels({"namespace": p.namespace, "pod": p.name}), total(p), stamp)
+        for group in groups:
+            values = {"container": group.container, "namespace": group.namespace, "pod": group.pod}
+            text = labels({k: v for k, v in values.items() if v})
+            page.sample(name, text, value(group), int((group.time or found.time) * 1000))
+
+    node, pods, containers = [found.node], [pod for _, pod, _ in found.pods], list(found.containers)
+    help = "Cumulative cpu time consumed by the {} in core-seconds"
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        name = f"{of}_cpu_usage_seconds_total"
+        told(name, "counter", help.format(of), groups, lambda g: g.cpu_nanoseconds / 1e9)
+    help = "Current working set of the {} in bytes"
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        told(f"{of}_memory_working_set_bytes", "gauge", help.format(of), groups, lambda g: g.memory_working_set)
+    swap = "Current amount of the {} swap usage in bytes. Reported only on non-windows systems"
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        told(f"{of}_swap_usage_bytes", "gauge", swap.format(of), groups, lambda g: g.memory_swap)
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        limits = [g for g in groups if g.memory_swap_limit]
+        text = f"Current amount of the {of} swap limit in bytes. Reported only on non-windows systems"
+        told(f"{of}_swap_limit_bytes", "gauge", text, limits, lambda g: max(0, g.memory_swap_limit - g.memory_limit))
+    page.family("container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds")
+    for g in containers:
+        text = labels({"container": g.container, "namespace": g.namespace, "pod": g.pod})
+        page.sample("container_start_time_seconds", text, g.started_at)
     page.single("resource_scrape_error", "gauge", "1 if there was an error while getting metrics, 0 otherwise", 0)
-    return page.text()
-
-
-# --- cAdvisor --------------------------------------------------------------------------------------------------------
-
-_CONTAINER: list[tuple[str, str, Callable[[ContainerStats], float]]] = [
-    ("container_memory_working_set_bytes", "gauge", lambda c: c.memory_working_set),
-    ("container_memory_usage_bytes", "gauge", lambda c: c.memory_working_set + c.memory_cache),
-    ("container_memory_rss", "gauge", lambda c: c.memory_rss),
-    ("container_memory_cache", "gauge", lambda c: c.memory_cache),
-    ("container_memory_swap", "gauge", lambda c: 0),
-    ("container_spec_memory_limit_bytes", "gauge", lambda c: c.memory_limit),
-    ("container_start_time_seconds", "gauge", lambda c: c.started_at),
-    ("container_last_seen", "gauge", lambda c: int(c.time)),
-    ("container_cpu_cfs_periods_total", "counter", lambda c: int((c.time - c.started_at) * 10)),
-    ("container_cpu_cfs_throttled_periods_total", "counter", lambda c: 0),
-]
-_DISK: list[tuple[str, str, Callable[[ContainerStats], float]]] = [
-    ("container_fs_reads_total", "counter", lambda c: c.fs_reads),
-    ("container_fs_writes_total", "counter", lambda c: c.fs_writes),
-    ("container_fs_reads_bytes_total", "counter", lambda c: c.fs_read_bytes),
-    ("container_fs_writes_bytes_total", "counter", lambda c: c.fs_write_bytes),
-    ("container_fs_usage_bytes", "gauge", lambda c: c.fs_used),
-]
-_NETWORK: list[tuple[str, Callable[[PodStats], float]]] = [
-    ("container_network_receive_bytes_total", lambda p: p.rx_bytes),
-    ("container_network_transmit_bytes_total", lambda p: p.tx_bytes),
-    ("container_network_receive_packets_total", lambda p: p.rx_packets),
-    ("container_network_transmit_packets_total", lambda p: p.tx_packets),
-    ("container_network_receive_packets_dropped_total", lambda p: p.rx_dropped),
-    ("container_network_transmit_packets_dropped_total", lambda p: p.tx_dropped),
-]
-
-
-async def cadvisor(agent: Agent) -> bytes:
-    """What cAdvisor says of containers and of the machine."""
-    page, pods = Page(), await agent.runtime.stats()
-    containers: list[tuple[str, str, ContainerStats]] = []  # labels without and with the end, and the numbers
-    for p in pods:
-        for c in p.containers:
-            values = {"container": c.name, "id": f"/kubepods/pod{p.uid}/{c.id}", "image": c.image, "name": c.id}
-            text = labels({**values, "namespace": p.namespace, "pod": p.name})
-            containers.append((text, text[:-1], c))
-    page.family("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.")
-    for _, start, c in containers:
-        page.sample("container_cpu_usage_seconds_total", start + ',cpu="total"}', c.cpu_nanoseconds / 1e9)
-    for name, kind, value in _CONTAINER:
-        page.family(name, kind, "As cAdvisor measures it.")
-        for text, _, c in containers:
-            page.sample(name, text, value(c))
-    for name, kind, value in _DISK:
-        page.family(name, kind, "As cAdvisor measures it.")
-        for _, start, c in containers:
-            page.sample(name, f'{start},device="{_DEVICE}"}}', value(c))
-    for name, total in _NETWORK:
-        page.family(name, "counter", "Of the pod's interface.")
-        for p in pods:
-            values = {"id": f"/kubepods/pod{p.uid}", "image": PAUSE, "interface": "eth0", "name": p.sandbox_id}
-            page.sample(name, labels({**values, "namespace": p.namespace, "pod": p.name}), total(p))
-    capacity = agent.node["status"]["capacity"]
-    cores, memory = quantity.parse(capacity.get("cpu", "1")), quantity.value(capacity.get("memory", "0"))
-    page.single("machine_cpu_cores", "gauge", "Number of logical CPU cores.", float(cores))
-    page.single("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.", memory)
     return page.text()
 
 

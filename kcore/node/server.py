@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kcore.errors import ApiError, KcoreError, NotFound
 from kcore.http.messages import AnyResponse, Request, Response
-from kcore.node import logs, metrics, streams, summary
+from kcore.node import cadvisor, logs, metrics, streams, summary
 from kcore.node.auth import Gate
 from kcore.node.pod import PodWorker
 from kcore.node.status import pod_status
@@ -106,7 +106,8 @@ async def _port_forward(agent: Agent, request: Request, rest: list[str]) -> AnyR
 
 
 async def _summary(agent: Agent, request: Request, rest: list[str]) -> Response:
-    return Response(200, json.dumps(await summary.summary(agent)).encode())
+    short = request.param("only_cpu_and_memory").lower() in ("true", "1")
+    return Response(200, json.dumps(await summary.summary(agent, only_cpu_and_memory=short)).encode())
 
 
 def _metrics(render: Callable[[Agent], Awaitable[bytes]]) -> Route:
@@ -124,7 +125,7 @@ _EXACT: dict[str, Route] = {
     "/runningpods": _pods,
     "/stats/summary": _summary,
     "/metrics": _metrics(metrics.kubelet),
-    "/metrics/cadvisor": _metrics(metrics.cadvisor),
+    "/metrics/cadvisor": _metrics(cadvisor.cadvisor),
     "/metrics/resource": _metrics(metrics.resource),
     "/metrics/probes": _metrics(metrics.probes),
 }
