@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kcore import clock
+from kcore.linux.cgroups import pressure
 from kcore.objects import quantity
 from kcore.objects.qos import qos_class
 from kcore.runtime import ContainerStats, DeviceIo, Measured, PodStats
@@ -258,6 +259,7 @@ def machine_group(now: float) -> Group:
         page_faults=vm.get("pgfault", 0),
         major_page_faults=vm.get("pgmajfault", 0),
         oom_kills=vm.get("oom_kill", 0),
+        pressure=tuple(n for what in ("cpu", "memory", "io") for n in pressure(f"{PROC}/pressure/{what}")),
         processes=processes,
         threads=threads,
         io=tuple(_disks()),
