@@ -133,8 +133,7 @@ def _volumes(page: Page, agent: Agent) -> None:
 
 async def _claims(page: Page, agent: Agent) -> None:
     """What persistent volumes have and what is used of them, once for each claim."""
-    used = {(p.uid, v.name): v for p in await agent.runtime.stats() for v in p.volumes}
-    found: dict[tuple[str, str], tuple[Volume, VolumeStats | None]] = {}
+    found: dict[tuple[str, str], tuple[Volume, tuple[str, str]]] = {}
     for worker in agent.workers.values():
         m = worker.pod["metadata"]
         for spec in worker.pod["spec"].get("volumes") or () if not worker.stopped else ():
@@ -142,11 +141,13 @@ async def _claims(page: Page, agent: Agent) -> None:
             if "ephemeral" in spec:
                 claim = {"claimName": f"{m['name']}-{spec['name']}"}
             if volume is not None and claim:
-                found[m["namespace"], claim["claimName"]] = volume, used.get((worker.uid, spec["name"]))
+                found[m["namespace"], claim["claimName"]] = volume, (worker.uid, spec["name"])
+    used = {(p.uid, v.name): v for p in await agent.runtime.stats() for v in p.volumes} if found else {}
     size = quantity.value(agent.allocatable.get("ephemeral-storage", "100Gi"))
     rows = {}
-    for key, of in sorted(found.items()):
-        rows[key] = await trio.to_thread.run_sync(_room, size, *of) if agent.real else _share(size, of[1])
+    for key, (volume, of) in sorted(found.items(), key=lambda item: item[0]):
+        stats = used.get(of)
+        rows[key] = await trio.to_thread.run_sync(_room, size, volume, stats) if agent.real else _share(size, stats)
     names = ("capacity_bytes", "available_bytes", "used_bytes", "inodes", "inodes_free", "inodes_used")
     for number, name in enumerate(names):
         page.family(f"kubelet_volume_stats_{name}", "gauge", "Of a persistent volume claim that a pod here uses")
