@@ -45,7 +45,8 @@ class Daemon:
 def dockerd(directory: Path, *, netns: str = "") -> Iterator[Daemon]:
     """Yields when it answers and has the image `IMAGE`. Its containers end with it."""
     directory.mkdir(parents=True, exist_ok=True)
-    where = ["ip", "netns", "exec", netns] if netns else []
+    # not `ip netns exec`, which hides the control groups
+    where = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
     command = [
         *where, "dockerd", "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
         "-H", f"unix://{directory}/docker.sock", "--pidfile", str(directory / "pid"), "--bridge", "none",
