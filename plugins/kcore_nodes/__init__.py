@@ -80,6 +80,8 @@ class NodesConfig:
     """Addresses of the cluster's DNS, for resolv.conf of pods; empty: of the part `dns` of this process, if any."""
     pod_routes: str = attrs.field(default="", validator=attrs.validators.in_(["", "routes", "vxlan"]))
     """How pods of nodes on other machines are reached: by routes, in a VXLAN; "" leaves it to others."""
+    pod_routes_kubeconfig: str = ""
+    """Who reads all nodes for that, where a node by itself may not: the proxy, say; "" for the nodes themselves."""
     runtime: dict[str, Any] = attrs.field(factory=lambda: {"use": "fake"})
     """What runs containers: ``use`` names a plugin of the seam `runtime`, the rest is its config."""
 

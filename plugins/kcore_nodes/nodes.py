@@ -283,7 +283,7 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
         if config.pod_routes and configs:
             from kcore_nodes.routes import keep_routes
 
-            host.nursery.start_soon(keep_routes, context.client(), config.pod_routes, configs)
+            host.nursery.start_soon(keep_routes, context, config, configs)
         nodes.close_seconds = config.shutdown_grace + shutdown.WRITE_SECONDS * 2 if config.shutdown_grace else 0.0
         try:
             yield nodes

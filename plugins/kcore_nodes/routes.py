@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -13,24 +16,28 @@ from kcore.linux.routes import PodRoutes
 from kcore.node.config import NodeConfig
 from kcore.objects import Object
 from kcore.objects.resources import NODES
+from kcore.registry import Context
+
+if TYPE_CHECKING:
+    from kcore_nodes import NodesConfig
 
 AGAIN_SECONDS = 10.0  # after which what failed is tried again
 
 log = logging.getLogger("kcore.node")
 
 
-async def keep_routes(client: Client, mode: str, own: dict[str, NodeConfig]) -> None:
+async def keep_routes(context: Context, config: NodesConfig, own: dict[str, NodeConfig]) -> None:
     """Until cancelled; then the routes are taken away. A killed process leaves them, for its pods to go on."""
     first = next(iter(own.values()))
-    routes = PodRoutes(mode, first.address, first.pod_cidr)
-    async with trio.open_nursery() as nursery:
+    routes = PodRoutes(config.pod_routes, first.address, first.pod_cidr)
+    async with _client(context, config.pod_routes_kubeconfig) as client, trio.open_nursery() as nursery:
         informers = Informers(client)
         nodes, changed = informers.get(NODES), _Changed()
         nodes.on_change(changed)
         await nursery.start(informers.run)
         await nodes.synced.wait()
-        await _open(routes)
         try:
+            await _open(routes)
             while True:
                 seen = changed.event
                 failed = await routes.apply(peers(nodes, own))
@@ -41,6 +48,19 @@ async def keep_routes(client: Client, mode: str, own: dict[str, NodeConfig]) -> 
         finally:
             with trio.CancelScope(shield=True):
                 await routes.close()
+
+
+@asynccontextmanager
+async def _client(context: Context, path: str) -> AsyncIterator[Client]:
+    """A node by itself may read no node but itself, so somebody else asks there."""
+    if not path:
+        yield context.client()
+        return
+    from kcore import kubeconfig
+    from kcore.client import remote
+
+    async with remote.connect(kubeconfig.load(context.file(path))) as client:
+        yield client
 
 
 async def _open(routes: PodRoutes) -> None:
