@@ -146,7 +146,9 @@ class Kernel:
                     task_status.started()
                     await self._stop.wait()
             finally:
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS):
+                # a part may have something to end in order (nodes their pods): it says how long that takes
+                more = max((getattr(slot.part, "close_seconds", 0.0) for slot in self.slots.values()), default=0.0)
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + CLOSE_SECONDS + more):
                     await self._close_all()
                 nursery.cancel_scope.cancel()
 

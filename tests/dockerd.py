@@ -48,7 +48,8 @@ def dockerd(directory: Path, *, netns: str = "", bridge: str = "") -> Iterator[D
     `bridge`: the address (10.99.0.1/24) of a network of the engine's own, with its rules; "" for none.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    where = ["ip", "netns", "exec", netns] if netns else []
+    # not `ip netns exec`, which hides the control groups
+    where = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
     command = [
         *where, "dockerd", "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
         "-H", f"unix://{directory}/docker.sock", "--pidfile", str(directory / "pid"), "--live-restore=false",

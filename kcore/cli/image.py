@@ -1,4 +1,4 @@
-"""``kcore image load``: an archive, or an image of this machine's own engine, into the engine of the running cluster."""
+"""``kcore image load``: an archive, or an image of this machine, into the engine of the running cluster."""
 
 from __future__ import annotations
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping
+from typing import Any
 
 from kcore.errors import AlreadyExists
 from kcore.node.admission import Ledger
 from kcore.node.config import NodeConfig
+from kcore.node.eviction import Evictions
 from kcore.node.heartbeat import Heartbeat, NodeReport
 from kcore.node.host import Host
+from kcore.node.imagegc import PERIOD, ImageCollector
 from kcore.node.measures import Measures
 from kcore.node.nodestatus import new_node
 from kcore.node.pod import PodWorker
+from kcore.node.staticpods import MIRROR, StaticPods
 from kcore.objects import Object, meta
 from kcore.objects.resources import NODES
 from kcore.runtime import READY, SANDBOX_LOST, Container, Event, NodeRuntime, NodeSetup, Runtime, Sandbox
@@ -36,6 +40,10 @@ class Agent:
         self.node: Object = {}
         self._heartbeat = Heartbeat(self)
         self._report = NodeReport(self)
+        self.evictions = Evictions(self)
+        self.images = ImageCollector(self, config.image_high, config.image_low)
+        self.static = StaticPods(self, config.static_pods) if config.static_pods else None
+        self.shutting_down = ""  # why nothing is let in any more
 
     def __repr__(self) -> str:
         return f"<node {self.name}>"
@@ -52,23 +60,44 @@ class Agent:
     def allocatable(self) -> Mapping[str, str]:
         return dict(self.node["status"]["allocatable"])
 
+    def condition(self) -> dict[str, Any]:
+        """What `node_status` is told about how the node is."""
+        pressures = self.evictions.pressures
+        return {
+            "real": self.real,
+            "pressures": pressures,
+            "down": self.shutting_down,
+            "handlers": self._engine.handlers,
+        }
+
+    def report_soon(self) -> None:
+        """How the node is has changed."""
+        self.host.work.add(self._report)
+
+    def event(self, type: str, reason: str, message: str) -> None:
+        self.host.events.record(self.node, "Node", self.name, type, reason, message)
+
     async def start(self) -> None:
         """On return the node is registered as Ready, and its pods are being worked on."""
         existed = await self._register()
         cidr = (self.node.get("spec") or {}).get("podCIDR") or self.config.pod_cidr
         self.runtime = await self._engine.node(NodeSetup(self.name, self.address, cidr), self._on_event)
-        self.host.events.record(self.node, "Node", self.name, "Normal", "Starting", "Starting kubelet.")
+        self.event("Normal", "Starting", "Starting kubelet.")
         self.host.work.add(self._heartbeat)
         if existed:
             self.host.work.add(self._report)
         else:
             phase = self.config.phase or 1.0
             self.host.work.add_after(self._report, self.config.status_seconds * phase)
+        if self.real:
+            self.host.work.add_after(self.images, PERIOD)
         await self.host.synced()
         await self._recover()
         self.host.agents[self.name] = self
         for pod in self.host.pods.indexed("node", self.name):
             self.pod_changed(None, pod)
+        if self.static is not None:
+            self.host.work.add(self.static)
 
     async def stop(self, *, kill: bool) -> None:
         """End without a word to the cluster. With `kill` the pods die too, as if the machine had lost its power."""
@@ -83,17 +112,29 @@ class Agent:
         """The API has a new state of a pod of this node; `new` is None when it is gone."""
         if new is None:
             assert old is not None
+            if MIRROR in meta.annotations(old) and self.static is not None:
+                self.host.work.add(self.static)  # it gets another one
             worker = self.workers.get(meta.uid(old))
             if worker is not None:
                 worker.gone = True
                 worker.poke()
             return
+        if MIRROR in meta.annotations(new):
+            return  # what runs is in a file
         worker = self.workers.get(meta.uid(new))
         if worker is None:
-            self.workers[meta.uid(new)] = worker = PodWorker(self, new)
-            worker.poke()
+            self.work_on(new)
         else:
             worker.observe(new)
+
+    def work_on(self, pod: Object) -> PodWorker:
+        """A new pod for this node, or one that has been adopted already."""
+        worker = self.workers.get(meta.uid(pod))
+        if worker is None:
+            worker = self.workers[meta.uid(pod)] = PodWorker(self, pod)
+            self.evictions.watch()
+        worker.poke()
+        return worker
 
     def forget(self, worker: PodWorker) -> None:
         self.workers.pop(worker.uid, None)
@@ -107,6 +148,9 @@ class Agent:
 
     def find(self, namespace: str, name: str, uid: str = "") -> PodWorker | None:
         """The worker of a pod by its name."""
+        static = self.static.find(f"{namespace}/{name}") if self.static is not None else None
+        if static is not None:
+            return static
         pod = self.host.pods.get(f"{namespace}/{name}")
         worker = self.workers.get(meta.uid(pod)) if pod is not None else None
         return worker if worker is not None and uid in ("", worker.uid) else None
@@ -115,7 +159,7 @@ class Agent:
 
     async def _register(self) -> bool:
         """Create the Node, or take the one that is there. Returns whether it was there."""
-        wanted = new_node(self.config, self.runtime_version, self.boot_id)
+        wanted = new_node(self.config, self.runtime_version, self.boot_id, **self.condition())
         client = self.host.client
         try:
             self.node = await client.create(NODES, wanted)
@@ -143,7 +187,9 @@ class Agent:
             known = newest.get(s.uid)
             if known is None or (s.state == READY, s.attempt) > (known.state == READY, known.attempt):
                 newest[s.uid] = s
-        pods = {meta.uid(p): p for p in self.host.pods.indexed("node", self.name)}
+        pods = {meta.uid(p): p for p in self.host.pods.indexed("node", self.name) if MIRROR not in meta.annotations(p)}
+        if self.static is not None:
+            pods |= {meta.uid(p): p for p in await self.static.first()}
         for uid, sandbox in newest.items():
             pod = pods.get(uid)
             if pod is None:

@@ -94,7 +94,10 @@ class NodeReport(Job):
             return
         try:
             node = await agent.host.client.get(NODES, agent.name)
-            status = node_status(agent.config, node.get("status") or {}, agent.runtime_version, agent.boot_id)
+            old = node.get("status") or {}
+            status = node_status(agent.config, old, agent.runtime_version, agent.boot_id, **agent.condition())
+            if agent.real:
+                status["images"] = await agent.images.told()
             agent.node = await agent.host.client.update(NODES, {**node, "status": status}, subresource="status")
         except Conflict:
             agent.host.work.add(self)

@@ -20,9 +20,11 @@ from kcore import clock
 from kcore.errors import KcoreError
 from kcore.node import launch, resize, stop
 from kcore.node.admission import Refusal, need
+from kcore.node.admit import admit
 from kcore.node.images import Pull
 from kcore.node.probes import probes_of
 from kcore.node.run import EPHEMERAL, INIT, MAIN, SIDECAR, Run, remember, runs_of
+from kcore.node.staticpods import SOURCE
 from kcore.node.statuswriter import StatusWriter
 from kcore.node.volumes import Token
 from kcore.node.work import Job
@@ -72,11 +74,14 @@ class PodWorker(Job):
         self.resize = resize.Resize()
         self.fate: Refusal | None = None  # why the pod was failed by this node
         self.admitted = self.refused = False
+        self.evicted = ""  # the reason of the condition DisruptionTarget
+        self._fate_grace = 0.0
         self.initialized = False
         self.gone = False  # the API has it no more
         self.dead = False  # the node is
         self.ending = False  # nothing is started any more
         self.stopped = False  # nothing runs any more
+        self.ended = trio.Event()  # and the API knows
         self.launching = False
         self.not_before = -math.inf  # trio's clock: when setting up may be tried again
         self._delay = 0.0
@@ -95,7 +100,7 @@ class PodWorker(Job):
     @property
     def static(self) -> bool:
         """It comes from a file of the node; the API has a mirror of it."""
-        return "kubernetes.io/config.mirror" in meta.annotations(self.pod)
+        return meta.annotations(self.pod).get(SOURCE, "api") != "api"
 
     @property
     def policy(self) -> str:
@@ -108,10 +113,19 @@ class PodWorker(Job):
     @property
     def grace(self) -> float:
         """Seconds that the pod's containers get to end."""
+        if self.evicted:
+            return self._fate_grace
         wanted = self.pod["metadata"].get("deletionGracePeriodSeconds")
         if wanted is None:
             wanted = self.pod["spec"].get("terminationGracePeriodSeconds")
         return 30.0 if wanted is None else float(wanted)
+
+    def evict(self, why: Refusal, grace: float, reason: str = "TerminationByKubelet") -> None:
+        """The node ends the pod, within `grace` seconds."""
+        if self.fate is None and not self.ending:
+            self.fate, self._fate_grace, self.evicted = why, min(grace, self.grace), reason
+            self.event("Warning", why.reason, why.message)
+            self.poke()
 
     def container_id(self, container: Container) -> str:
         return f"{self.agent.runtime_name}://{container.id}"
@@ -274,7 +288,7 @@ class PodWorker(Job):
     def _admit(self) -> None:
         if meta.pod_terminal(self.pod) or meta.deleting(self.pod) or self.gone:
             return
-        self.fate = self.agent.ledger.admit(self.pod, self.agent.node)
+        self.fate = admit(self)
         self.admitted, self.refused = self.fate is None, self.fate is not None
         if self.fate is not None:
             self.event("Warning", self.fate.reason, self.fate.message)
@@ -437,11 +451,15 @@ class PodWorker(Job):
             run.stale = run.current is not None and not run.exited
         self.stopped = True
         self.poke()
+        self.publish()
 
     async def _remove(self) -> None:
         for id in (*self._lost, *([self.sandbox.id] if self.sandbox is not None else ())):
             await self.agent.runtime.remove_sandbox(id)
         self.agent.forget(self)
+        if self.static and self.agent.static is not None:
+            await self.agent.static.remove_mirror(self)
+            self.agent.host.work.add(self.agent.static)
 
     def _remember_status(self) -> None:
         status = self.pod.get("status") or {}

@@ -194,10 +194,13 @@ def _conditions(worker: PodWorker, old: Object, phase: str, runs: list[Run]) -> 
         rows.append(("Ready", not closed, "ReadinessGatesNotReady" if closed else "", why))
         rows.append(("ContainersReady", True, "", ""))
     rows.append(("PodScheduled", True, "", ""))
+    if worker.evicted and worker.fate is not None:
+        rows.append(("DisruptionTarget", True, worker.evicted, worker.fate.message))
     if not terminal and not worker.ending:
         rows += [(type, True, reason, text) for type, reason, text in worker.resize.conditions]
+    mine = {row[0] for row in rows}
     out = [_condition(worker, found.get(t), t, ok, reason, message) for t, ok, reason, message in rows]
-    return out + [c for t, c in found.items() if t not in OWN]
+    return out + [c for t, c in found.items() if t not in OWN and t not in mine]
 
 
 def _gate(name: str, found: dict[str, Any]) -> str:

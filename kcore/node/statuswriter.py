@@ -30,10 +30,16 @@ class StatusWriter(Job):
             return
         client, pod = worker.agent.host.client, worker.pod
         status = pod_status(worker)
+        if worker.static and worker.agent.static is not None:
+            worker.pod = {**pod, "status": status}
+            await worker.agent.static.mirror(worker, status)
+            self._told()
+            return
         try:
             if status != pod.get("status"):
                 with worker.agent.measures.request("PUT"):
                     worker.observe(await client.update(PODS, {**pod, "status": status}, subresource="status"))
+            self._told()
             if worker.stopped and meta.deleting(worker.pod):
                 name, namespace = meta.name(pod), meta.namespace(pod)
                 with worker.agent.measures.request("DELETE"):
@@ -44,4 +50,8 @@ class StatusWriter(Job):
                 worker.observe(fresh)
                 worker.publish()
         except NotFound:
-            pass  # the watch will tell
+            self._told()  # the watch will tell
+
+    def _told(self) -> None:
+        if self._worker.stopped:
+            self._worker.ended.set()

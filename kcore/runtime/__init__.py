@@ -367,6 +367,7 @@ class Measured:
     threads_limit: int = 0  # 0: none
     file_descriptors: int = 0
     sockets: int = 0
+    pressure: tuple[int, ...] = ()  # microseconds lost waiting, by some and by all: of CPU, memory, I/O; () if unknown
     io: tuple[DeviceIo, ...] = ()
 
 

@@ -26,15 +26,36 @@ class NodesConfig:
     count: int = attrs.field(default=3, validator=attrs.validators.ge(0))
     """How many nodes."""
     name: str = "node-{n}"
-    """Their names; ``{n}`` counts from 1."""
-    cpu: str = "8"
-    """CPUs of each node."""
-    memory: str = "16Gi"
-    """Memory of each node."""
+    """Their names; ``{n}`` counts from `first`."""
+    first: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    """Number of the first node, for its name, its address and its pods' addresses: other processes have others."""
+    cpu: str = ""
+    """CPUs of each node. Without it: those of the machine if the runtime is real, else 8."""
+    memory: str = ""
+    """Memory of each node. Without it: that of the machine if the runtime is real, else 16Gi."""
     pods: int = 110
     """Pods that each node takes."""
-    storage: str = "100Gi"
-    """Ephemeral storage of each node."""
+    storage: str = ""
+    """Ephemeral storage of each node. Without it: the machine's disk if the runtime is real, else 100Gi."""
+    reserved: dict[str, str] = attrs.Factory(dict)
+    """What of the capacity is not for pods: ``{"cpu" = "500m", "memory" = "1Gi"}``."""
+    eviction: dict[str, str] = attrs.Factory(dict)
+    """Thresholds below which pods are evicted, beside or instead of the defaults: ``{"memory.available" = "5%"}``;
+    "0%" switches one off."""
+    pressure_transition: float = attrs.field(default=300.0, validator=attrs.validators.ge(0))
+    """Seconds that a pressure is told after it was last seen."""
+    image_high: int = attrs.field(default=85, validator=attrs.validators.in_(range(101)))
+    """Percent of the images' disk at which unused images are removed ..."""
+    image_low: int = attrs.field(default=80, validator=attrs.validators.in_(range(101)))
+    """... until this is left."""
+    sysctls: list[str] = attrs.Factory(list)
+    """Unsafe sysctls that pods may set: names, or prefixes with a ``*``."""
+    static_pods: str = ""
+    """A directory with manifests of pods that every node runs whatever the API says."""
+    shutdown_grace: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """Seconds that pods get to end when the nodes are shut down; 0: they are not ended."""
+    shutdown_critical: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """Of these, the seconds that critical pods have at the end."""
     resources: dict[str, str] = attrs.Factory(dict)
     """More resources of each node: ``{"nvidia.com/gpu" = "4"}``."""
     labels: dict[str, str] = attrs.Factory(dict)
@@ -57,6 +78,10 @@ class NodesConfig:
     """Serve each node's kubelet (logs, exec, metrics). Without it the nodes cannot be asked."""
     cluster_dns: list[str] = attrs.Factory(list)
     """Addresses of the cluster's DNS, for resolv.conf of pods; empty: of the part `dns` of this process, if any."""
+    pod_routes: str = attrs.field(default="", validator=attrs.validators.in_(["", "routes", "vxlan"]))
+    """How pods of nodes on other machines are reached: by routes, in a VXLAN; "" leaves it to others."""
+    pod_routes_kubeconfig: str = ""
+    """Who reads all nodes for that, where a node by itself may not: the proxy, say; "" for the nodes themselves."""
     runtime: dict[str, Any] = attrs.field(factory=lambda: {"use": "fake"})
     """What runs containers: ``use`` names a plugin of the seam `runtime`, the rest is its config."""
 

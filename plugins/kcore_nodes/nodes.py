@@ -16,9 +16,11 @@ from kcore.errors import KcoreError, UserError
 from kcore.http.server import serve_stream
 from kcore.http.tls import TlsStream
 from kcore.loopback import Entry, PortInUse, loopback
+from kcore.node import shutdown
 from kcore.node.agent import Agent
 from kcore.node.auth import Gate
 from kcore.node.config import NodeConfig
+from kcore.node.eviction import DEFAULT, Threshold, thresholds
 from kcore.node.host import Host, open_host
 from kcore.node.server import KubeletServer
 from kcore.objects import Object
@@ -35,22 +37,39 @@ HANDSHAKE_SECONDS = 10.0
 RETRY_SECONDS = 1.0  # between attempts to register while the API does not answer
 
 
-def node_configs(context: Context, config: NodesConfig) -> list[NodeConfig]:
+def _capacity(context: Context, config: NodesConfig, real: bool) -> dict[str, str]:
+    found = {"cpu": "8", "memory": "16Gi", "pods": str(config.pods), "ephemeral-storage": "100Gi"}
+    if real:
+        from kcore.node import machine
+
+        found = machine.capacity(context.data_dir, str(config.pods))
+    own = {"cpu": config.cpu, "memory": config.memory, "ephemeral-storage": config.storage}
+    return {**found, **{k: v for k, v in own.items() if v}, **config.resources}
+
+
+def _thresholds(config: NodesConfig) -> tuple[Threshold, ...]:
+    try:
+        return thresholds({**DEFAULT, **config.eviction})
+    except ValueError as error:
+        raise UserError(f"nodes.eviction: {error}") from error
+
+
+def node_configs(context: Context, config: NodesConfig, *, real: bool = False) -> list[NodeConfig]:
     """The nodes that the config describes. Raises UserError when there are not enough addresses."""
     if not config.count:
         return []
     pods, addresses = IPv4Network(context.cluster.pod_cidr), IPv4Network(context.cluster.node_cidr)
-    prefix = max(SLICE_MOST, pods.prefixlen + (config.count - 1).bit_length())
+    last = config.first - 1 + config.count
+    prefix = max(SLICE_MOST, pods.prefixlen + (last - 1).bit_length())
     if prefix > 29:
-        raise UserError(f"cluster.pod_cidr {pods} is too small for {config.count} nodes; choose a larger one")
-    if config.count + 2 > addresses.num_addresses:
-        raise UserError(f"cluster.node_cidr {addresses} is too small for {config.count} nodes; choose a larger one")
+        raise UserError(f"cluster.pod_cidr {pods} is too small for {last} nodes; choose a larger one")
+    if last + 2 > addresses.num_addresses:
+        raise UserError(f"cluster.node_cidr {addresses} is too small for {last} nodes; choose a larger one")
     size = 2 ** (32 - prefix)
-    capacity = {"cpu": config.cpu, "memory": config.memory, "pods": str(config.pods)}
-    capacity |= {"ephemeral-storage": config.storage, **config.resources}
+    capacity, limits = _capacity(context, config, real), _thresholds(config)
     taints = tuple(_taint(t) for t in config.taints)
     out = []
-    for i in range(config.count):
+    for i in range(config.first - 1, last):
         labels = dict(config.labels)
         if config.region:
             labels["topology.kubernetes.io/region"] = config.region
@@ -69,7 +88,17 @@ def node_configs(context: Context, config: NodesConfig) -> list[NodeConfig]:
                 provider_id=f"kcore://{name}",
                 heartbeat_seconds=config.heartbeat,
                 status_seconds=config.report,
-                phase=(i + 1) / config.count,
+                data_dir=str(context.data_dir),
+                reserved=config.reserved,
+                thresholds=limits,
+                pressure_transition=config.pressure_transition,
+                image_high=config.image_high,
+                image_low=config.image_low,
+                allowed_sysctls=tuple(config.sysctls),
+                static_pods=config.static_pods,
+                shutdown_grace=config.shutdown_grace,
+                shutdown_critical=config.shutdown_critical,
+                phase=(i + 1) / last,
             )
         )
     if len({c.name for c in out}) < len(out):
@@ -96,6 +125,8 @@ class Nodes:
     _server: KubeletServer
     _tls: ssl.SSLContext | None
     _serve: bool
+    close_seconds: float = 0.0
+    """What closing may take, beyond what any part may."""
     _agents: dict[str, Agent] = attrs.Factory(dict)
     _entries: dict[str, Entry] = attrs.Factory(dict)
     _ready: trio.Event = attrs.Factory(trio.Event)
@@ -219,6 +250,12 @@ class Nodes:
             stream, self._server.handle, log=self._context.log, peer=peer, local=local, certificate=certificate
         )
 
+    async def shut_down(self) -> None:
+        """End the pods of all nodes in order, as machines do that are switched off properly."""
+        async with trio.open_nursery() as nursery:
+            for agent in self._agents.values():
+                nursery.start_soon(shutdown.shut_down, agent)
+
     def close(self) -> None:
         """Nothing is left listening."""
         for entry in self._entries.values():
@@ -229,25 +266,34 @@ class Nodes:
 async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nodes]:
     """Yields when the nodes have begun to register; `Nodes.ready` tells when all have."""
     logging.getLogger("kcore.node").parent = context.log
-    configs = {c.name: c for c in node_configs(context, config)}
+    node_configs(context, config)  # mistakes are told before anything opens
     chosen: dict[str, Any] = dict(config.runtime)
     runtime = context.choose("runtime", chosen.pop("use", "fake"), chosen, f"{context.name}.runtime")
     tls = await trio.to_thread.run_sync(_tls, context) if config.serve else None
+    alone = config.name.replace("{n}", str(config.first)) if config.count == 1 else ""
     async with (
         runtime.open(context) as engine,
         open_host(
             context.client(),
             context.cluster,
-            only=next(iter(configs)) if len(configs) == 1 else "",  # a node by itself may see its own pods alone
+            only=alone,  # it may see no pods but its own
             dns_servers=tuple(config.cluster_dns) or pod_servers(context),
             concurrency=config.concurrency,
         ) as host,
     ):
+        configs = {c.name: c for c in node_configs(context, config, real=engine.real)}
         nodes = Nodes(context, host, engine, configs, KubeletServer(Gate()), tls, config.serve)
         nodes.listen_all()  # before anybody relies on the part: a taken port is the user's to see at once
         host.nursery.start_soon(nodes.start_all, config.concurrency)
+        if config.pod_routes and configs:
+            from kcore_nodes.routes import keep_routes
+
+            host.nursery.start_soon(keep_routes, context, config, configs)
+        nodes.close_seconds = config.shutdown_grace + shutdown.WRITE_SECONDS * 2 if config.shutdown_grace else 0.0
         try:
             yield nodes
+            if config.shutdown_grace:
+                await nodes.shut_down()
         finally:
             nodes.close()
 

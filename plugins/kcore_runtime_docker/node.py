@@ -161,7 +161,7 @@ class DockerNode:
         uid = found["Config"]["Labels"][labels.UID]
         if not await self._list({labels.TYPE: labels.POD, labels.UID: uid}):
             await self.volumes.remove(uid)
-            stats.forget(self._cgroup_of(labels.state(found["Config"]["Labels"])))
+            await stats.forget(self._cgroup_of(labels.state(found["Config"]["Labels"])))
 
     async def list_sandboxes(self) -> list[Sandbox]:
         """See `NodeRuntime`."""
@@ -409,7 +409,7 @@ class DockerNode:
                     nursery.start_soon(self._delete, entry["Id"])
             for uid, said in pods.items():
                 await self.volumes.remove(uid)
-                stats.forget(self._cgroup_of(said))
+                await stats.forget(self._cgroup_of(said))
         await self.network.close(remove=kill)
 
     async def take_down(self) -> None:

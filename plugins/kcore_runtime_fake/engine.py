@@ -33,6 +33,7 @@ from kcore.runtime import (
     SandboxConfig,
     Streams,
     Volume,
+    VolumeStats,
 )
 from kcore.timers import Timers
 from kcore_runtime_fake import execute
@@ -253,7 +254,13 @@ class FakeNode:
 
     async def stats(self) -> list[PodStats]:
         now = clock.now()
-        return [s.stats(now) for s in self._sandboxes.values() if s.state == "ready"]
+        volumes: dict[str, list[VolumeStats]] = {}
+        for (uid, name), directory in self._volumes.items():
+            if uid and directory.entries:
+                used = sum(len(e.data) for e in directory.entries.values())
+                volumes.setdefault(uid, []).append(VolumeStats(name, used, len(directory.entries)))
+        ready = [s for s in self._sandboxes.values() if s.state == "ready"]
+        return [s.stats(now, tuple(volumes.get(s.config.uid, ()))) for s in ready]
 
     async def filesystem(self) -> Filesystem | None:
         return None

@@ -21,6 +21,7 @@ from kcore.runtime import (
     Sandbox,
     SandboxConfig,
     Volume,
+    VolumeStats,
 )
 from kcore.runtime.texts import hosts_file, resolv_conf
 from kcore_runtime_fake.answers import Answerer
@@ -63,7 +64,7 @@ class FakeSandbox:
     def tell(self, type: str, container_id: str) -> None:
         self.node.tell(Event(type, self.config.uid, self.id, container_id))
 
-    def stats(self, now: float) -> PodStats:
+    def stats(self, now: float, volumes: tuple[VolumeStats, ...] = ()) -> PodStats:
         c = self.config
         return PodStats(
             uid=c.uid,
@@ -77,6 +78,8 @@ class FakeSandbox:
             tx_bytes=self.sent,
             rx_packets=self.received // 1000,
             tx_packets=self.sent // 1000,
+            volumes=volumes,
+            processes=1 + sum(x.state == RUNNING for x in self.containers.values()),
         )
 
     # --- files -------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def shown() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for path in sorted(TESTS.rglob("test_*.py")):
         text = path.read_text()
-        if "mark.conformance" not in text:
+        if "mark.conformance" not in text and '"behaviour", ' not in text:
             continue
         for test, name in _marks(ast.parse(text)):
             found.setdefault(name, []).append(f"{path.relative_to(TESTS)}::{test}")
@@ -48,10 +48,19 @@ def shown() -> dict[str, list[str]]:
 
 def _marks(tree: ast.Module) -> Iterator[tuple[str, str]]:
     """(test, behaviour) of each decorator, and of each case of a parametrized one."""
+    tables = {  # a test with a parameter `behaviour` has its cases in a dictionary of the file
+        node.targets[0].id: [k.value for k in node.value.keys if isinstance(k, ast.Constant)]
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Dict) and isinstance(node.targets[0], ast.Name)
+    }
     for test in tree.body:
         if not isinstance(test, ast.FunctionDef | ast.AsyncFunctionDef):
             continue
         for decorator in test.decorator_list:
+            call = ast.unparse(decorator)
+            for name, cases in tables.items():
+                if call.startswith("pytest.mark.parametrize('behaviour', ") and call.endswith(f" {name})"):
+                    yield from ((test.name, case) for case in cases)
             for node in ast.walk(decorator):
                 if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.conformance":
                     yield from ((test.name, ast.literal_eval(name)) for name in node.args)
