@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
+import attrs
 from trio._core._thread_cache import THREAD_CACHE
 
 from kcore.linux.namespaces import enter
@@ -18,15 +20,82 @@ def inside(name: str) -> Iterator[None]:
 
     trio starts processes from threads that it keeps: those from before stay outside, those from inside end there.
     """
-    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-    subprocess.run(["ip", "netns", "add", name], check=True)
+    with _namespace(name), entered(name):
+        subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+        yield
+
+
+@contextmanager
+def entered(name: str) -> Iterator[None]:
+    """In a network namespace that is there, as with `inside`."""
     with Path("/proc/thread-self/ns/net").open("rb") as before:
         try:
             THREAD_CACHE._idle_workers.clear()
             enter(f"/run/netns/{name}")
-            subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
             yield
         finally:
             THREAD_CACHE._idle_workers.clear()
             enter(f"/proc/self/fd/{before.fileno()}")
-            subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+@contextmanager
+def _namespace(name: str) -> Iterator[None]:
+    subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["ip", "netns", "delete", name], check=False)
+
+
+@attrs.frozen
+class Machine:
+    """A machine on the LAN."""
+
+    netns: str
+    address: str
+    _switch: str
+    _port: str
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Be there."""
+        return entered(self.netns)
+
+    def link(self, *, up: bool) -> None:
+        """Pull its cable, or put it back."""
+        command = ["ip", "-n", self._switch, "link", "set", self._port, "up" if up else "down"]
+        subprocess.run(command, check=True)
+
+
+@attrs.frozen
+class Lan:
+    """Machines that are neighbours."""
+
+    hosts: tuple[Machine, ...]
+
+
+@contextmanager
+def lan(name: str, cidr: str, count: int) -> Iterator[Lan]:
+    """Machines with the addresses .1, .2, ... of `cidr` at their eth0, joined by a bridge in a namespace."""
+    network = ipaddress.IPv4Network(cidr)
+    with ExitStack() as stack:
+        stack.enter_context(_namespace(name))
+        lines, hosts = ["link add lan type bridge", "link set lan up"], []
+        for number in range(1, count + 1):
+            host = Machine(f"{name}-{number}", str(network[number]), name, f"port{number}")
+            stack.enter_context(_namespace(host.netns))
+            lines += [
+                f"link add port{number} type veth peer name eth0 netns {host.netns}",
+                f"link set port{number} master lan up",
+            ]
+            hosts.append(host)
+        _batch(name, lines)
+        for host in hosts:
+            default = f"route add default via {network[-2]}"  # nobody: packets for elsewhere get lost, not refused
+            address = f"addr add {host.address}/{network.prefixlen} dev eth0"
+            _batch(host.netns, ["link set lo up", address, "link set eth0 up", default])
+        yield Lan(tuple(hosts))
+
+
+def _batch(netns: str, lines: list[str]) -> None:
+    subprocess.run(["ip", "-n", netns, "-batch", "-"], input="\n".join(lines).encode(), check=True)

@@ -13,6 +13,7 @@ import trio
 from kcore import clock
 from kcore.errors import ApiError, KcoreError
 from kcore.runtime import PodStats
+from kcore.runtime.rates import Samples
 
 if TYPE_CHECKING:
     from kcore.node.pod import PodWorker
@@ -57,9 +58,11 @@ class Measures:
     mount_errors: dict[str, int] = attrs.Factory(dict)
     requests: dict[tuple[str, str], Histogram] = attrs.Factory(dict)  # to the API, by (method, code)
     probes: dict[tuple[str, ...], int] = attrs.Factory(dict)  # (type, result, container, namespace, pod, uid)
+    evictions: dict[str, int] = attrs.Factory(dict)  # by signal
     started_containers: dict[str, int] = attrs.Factory(dict)  # by container_type
     _cpu: dict[str, int] = attrs.Factory(dict)  # container id -> nanoseconds when last looked at
     _cpu_total: int = 0
+    _samples: dict[str, Samples] = attrs.Factory(dict)
 
     def container_started(self, worker: PodWorker, run: Run) -> None:
         kind = {"init": "init_container", "ephemeral": "ephemeral_container"}.get(run.kind, "container")
@@ -116,6 +119,13 @@ class Measures:
     def worked(self, operation: str, seconds: float) -> None:
         """One step of a pod's worker."""
         self.pod_worker.setdefault(operation, Histogram(DURATION)).observe(seconds)
+
+    def rate(self, id: str, now: float, total: int) -> int:
+        """How fast a total grows per second."""
+        samples = self._samples.get(id)
+        if samples is None:
+            samples = self._samples[id] = Samples(now, total, (now, total))
+        return samples.rate(now, total)
 
     def node_cpu(self, pods: Iterable[PodStats]) -> int:
         """Nanoseconds of CPU that all containers ever used; does not fall when containers go."""

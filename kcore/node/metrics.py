@@ -7,21 +7,20 @@ from __future__ import annotations
 
 import os
 import resource as rusage
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from kcore import clock
+import trio
+
 from kcore.node.config import VERSION
 from kcore.node.exposition import Page, labels
+from kcore.node.figures import Group, usage
 from kcore.node.measures import DURATION, OPERATION, Histogram
 from kcore.objects import quantity
-from kcore.runtime import ContainerStats, PodStats
+from kcore.runtime import Volume, VolumeStats
 
 if TYPE_CHECKING:
     from kcore.node.agent import Agent
-
-PAUSE = "registry.k8s.io/pause:3.10"
-_DEVICE = "/dev/vda"
 
 
 async def kubelet(agent: Agent) -> bytes:
@@ -54,11 +53,12 @@ async def kubelet(agent: Agent) -> bytes:
         errors = m.operation_errors.get(name, 0)
         page.sample("kubelet_runtime_operations_errors_total", labels({"operation_type": name}), errors)
     page.family("kubelet_evictions", "counter", "Cumulative number of pod evictions by eviction signal")
-    for signal in ("memory.available", "nodefs.available", "pid.available"):
-        page.sample("kubelet_evictions", labels({"eviction_signal": signal}), 0)
+    for signal in dict.fromkeys(("memory.available", "nodefs.available", "pid.available", *m.evictions)):
+        page.sample("kubelet_evictions", labels({"eviction_signal": signal}), m.evictions.get(signal, 0))
     page.single("kubelet_node_config_error", "gauge", "1 if a configuration error was met, 0 otherwise.", 0)
     _certificates(page)
     _volumes(page, agent)
+    await _claims(page, agent)
     page.family("rest_client_requests_total", "counter", "Number of HTTP requests, by status code, method, and host.")
     for (method, code), found in m.requests.items():
         values = {"code": code, "host": "apiserver", "method": method}
@@ -120,27 +120,61 @@ def _volumes(page: Page, agent: Agent) -> None:
         values = {"operation_name": "volume_mount", "volume_plugin": plugin}
         page.sample("storage_operation_errors_total", labels(values), count)
     totals: dict[str, int] = {}
-    claims = []
     for worker in agent.workers.values():
         for spec in worker.pod["spec"].get("volumes") or ():
             volume = worker.volumes.get(spec["name"])
             if volume is not None:
                 totals[volume.kind] = totals.get(volume.kind, 0) + 1
-                if "persistentVolumeClaim" in spec and not worker.stopped:
-                    namespace = worker.pod["metadata"]["namespace"]
-                    claims.append((namespace, spec["persistentVolumeClaim"]["claimName"]))
     page.family("volume_manager_total_volumes", "gauge", "Number of volumes in Volume Manager")
     for kind, count in totals.items():
         for state in ("actual_state_of_world", "desired_state_of_world"):
             page.sample("volume_manager_total_volumes", labels({"plugin_name": kind, "state": state}), count)
+
+
+async def _claims(page: Page, agent: Agent) -> None:
+    """What persistent volumes have and what is used of them, once for each claim."""
+    found: dict[tuple[str, str], tuple[Volume, tuple[str, str]]] = {}
+    for worker in agent.workers.values():
+        m = worker.pod["metadata"]
+        for spec in worker.pod["spec"].get("volumes") or () if not worker.stopped else ():
+            volume, claim = worker.volumes.get(spec["name"]), spec.get("persistentVolumeClaim")
+            if "ephemeral" in spec:
+                claim = {"claimName": f"{m['name']}-{spec['name']}"}
+            if volume is not None and claim:
+                found[m["namespace"], claim["claimName"]] = volume, (worker.uid, spec["name"])
+    used = {(p.uid, v.name): v for p in await agent.runtime.stats() for v in p.volumes} if found else {}
     size = quantity.value(agent.allocatable.get("ephemeral-storage", "100Gi"))
-    rows = {"capacity_bytes": size, "available_bytes": size, "used_bytes": 0}
-    rows |= {"inodes": size // 16384, "inodes_free": size // 16384, "inodes_used": 0}
-    for name, value in rows.items():
+    rows = {}
+    for key, (volume, of) in sorted(found.items(), key=lambda item: item[0]):
+        stats = used.get(of)
+        rows[key] = await trio.to_thread.run_sync(_room, size, volume, stats) if agent.real else _share(size, stats)
+    names = ("capacity_bytes", "available_bytes", "used_bytes", "inodes", "inodes_free", "inodes_used")
+    for number, name in enumerate(names):
         page.family(f"kubelet_volume_stats_{name}", "gauge", "Of a persistent volume claim that a pod here uses")
-        for namespace, claim in sorted(set(claims)):
+        for (namespace, claim), row in rows.items():
             values = {"namespace": namespace, "persistentvolumeclaim": claim}
-            page.sample(f"kubelet_volume_stats_{name}", labels(values), value)
+            page.sample(f"kubelet_volume_stats_{name}", labels(values), row[number])
+
+
+def _room(size: int, volume: Volume, stats: VolumeStats | None) -> tuple[int, ...]:
+    """(capacity, available, used, inodes, free, used) of the file system behind a directory of this machine."""
+    if volume.source:
+        try:
+            disk = os.statvfs(volume.source)
+        except OSError:
+            pass  # gone, or not for us
+        else:
+            unit = disk.f_frsize
+            taken = disk.f_blocks - disk.f_bfree
+            inodes = disk.f_files - disk.f_ffree
+            return disk.f_blocks * unit, disk.f_bavail * unit, taken * unit, disk.f_files, disk.f_ffree, inodes
+    return _share(size, stats)
+
+
+def _share(size: int, stats: VolumeStats | None) -> tuple[int, ...]:
+    """The same of a disk of `size` bytes of which the runtime knows what is used."""
+    used, inodes = (stats.used, stats.inodes) if stats is not None else (0, 0)
+    return size, max(0, size - used), used, size // 16384, max(0, size // 16384 - inodes), inodes
 
 
 def _process(page: Page) -> None:
@@ -154,8 +188,6 @@ def _process(page: Page) -> None:
         pages = 0
     memory = pages * os.sysconf("SC_PAGE_SIZE")
     page.single("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", memory)
-    import trio
-
     tasks = trio.lowlevel.current_statistics().tasks_living
     page.single("go_goroutines", "gauge", "Number of tasks that currently exist.", tasks)
 
@@ -165,112 +197,35 @@ def _process(page: Page) -> None:
 
 async def resource(agent: Agent) -> bytes:
     """What the gatherer of ``kubectl top`` asks for: use of CPU and memory, each with the time it was measured."""
-    page, pods = Page(), await agent.runtime.stats()
-    stamp = int(clock.now() * 1000)
-    cpu = agent.measures.node_cpu(pods) / 1e9
-    memory = sum(c.memory_working_set for p in pods for c in p.containers)
-    page.family("node_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed by the node in core-seconds")
-    page.sample("node_cpu_usage_seconds_total", "", cpu, stamp)
-    page.family("node_memory_working_set_bytes", "gauge", "Current working set of the node in bytes")
-    page.sample("node_memory_working_set_bytes", "", memory, stamp)
-    of_container: list[tuple[str, str, str, Callable[[ContainerStats], float]]] = [
-        (
-            "container_cpu_usage_seconds_total",
-            "counter",
-            "CPU time of the container",
-            lambda c: c.cpu_nanoseconds / 1e9,
-        ),
-        ("container_memory_working_set_bytes", "gauge", "Working set in bytes", lambda c: c.memory_working_set),
-        ("container_start_time_seconds", "gauge", "Start time since unix epoch in seconds", lambda c: c.started_at),
-    ]
-    for name, kind, help, value in of_container:
+    page, found = Page(), await usage(agent)
+
+    def told(name: str, kind: str, help: str, groups: Iterable[Group], value: Callable[[Group], float]) -> None:
         page.family(name, kind, help)
-        for p in pods:
-            for c in p.containers:
-                text = labels({"container": c.name, "namespace": p.namespace, "pod": p.name})
-                page.sample(name, text, value(c), stamp if kind != "gauge" or "start" not in name else 0)
-    of_pod: list[tuple[str, str, str, Callable[[PodStats], float]]] = [
-        (
-            "pod_cpu_usage_seconds_total",
-            "counter",
-            "CPU time of the pod",
-            lambda p: sum(c.cpu_nanoseconds for c in p.containers) / 1e9,
-        ),
-        (
-            "pod_memory_working_set_bytes",
-            "gauge",
-            "Working set of the pod in bytes",
-            lambda p: sum(c.memory_working_set for c in p.containers),
-        ),
-    ]
-    for name, kind, help, total in of_pod:
-        page.family(name, kind, help)
-        for p in pods:
-            page.sample(name, labels({"namespace": p.namespace, "pod": p.name}), total(p), stamp)
+        for group in groups:
+            values = {"container": group.container, "namespace": group.namespace, "pod": group.pod}
+            text = labels({k: v for k, v in values.items() if v})
+            page.sample(name, text, value(group), int((group.time or found.time) * 1000))
+
+    node, pods, containers = [found.node], [pod for _, pod, _ in found.pods], list(found.containers)
+    help = "Cumulative cpu time consumed by the {} in core-seconds"
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        name = f"{of}_cpu_usage_seconds_total"
+        told(name, "counter", help.format(of), groups, lambda g: g.cpu_nanoseconds / 1e9)
+    help = "Current working set of the {} in bytes"
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        told(f"{of}_memory_working_set_bytes", "gauge", help.format(of), groups, lambda g: g.memory_working_set)
+    swap = "Current amount of the {} swap usage in bytes. Reported only on non-windows systems"
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        told(f"{of}_swap_usage_bytes", "gauge", swap.format(of), groups, lambda g: g.memory_swap)
+    for of, groups in (("node", node), ("pod", pods), ("container", containers)):
+        limits = [g for g in groups if g.memory_swap_limit]
+        text = f"Current amount of the {of} swap limit in bytes. Reported only on non-windows systems"
+        told(f"{of}_swap_limit_bytes", "gauge", text, limits, lambda g: max(0, g.memory_swap_limit - g.memory_limit))
+    page.family("container_start_time_seconds", "gauge", "Start time of the container since unix epoch in seconds")
+    for g in containers:
+        text = labels({"container": g.container, "namespace": g.namespace, "pod": g.pod})
+        page.sample("container_start_time_seconds", text, g.started_at)
     page.single("resource_scrape_error", "gauge", "1 if there was an error while getting metrics, 0 otherwise", 0)
-    return page.text()
-
-
-# --- cAdvisor --------------------------------------------------------------------------------------------------------
-
-_CONTAINER: list[tuple[str, str, Callable[[ContainerStats], float]]] = [
-    ("container_memory_working_set_bytes", "gauge", lambda c: c.memory_working_set),
-    ("container_memory_usage_bytes", "gauge", lambda c: c.memory_working_set + c.memory_cache),
-    ("container_memory_rss", "gauge", lambda c: c.memory_rss),
-    ("container_memory_cache", "gauge", lambda c: c.memory_cache),
-    ("container_memory_swap", "gauge", lambda c: 0),
-    ("container_spec_memory_limit_bytes", "gauge", lambda c: c.memory_limit),
-    ("container_start_time_seconds", "gauge", lambda c: c.started_at),
-    ("container_last_seen", "gauge", lambda c: int(c.time)),
-    ("container_cpu_cfs_periods_total", "counter", lambda c: int((c.time - c.started_at) * 10)),
-    ("container_cpu_cfs_throttled_periods_total", "counter", lambda c: 0),
-]
-_DISK: list[tuple[str, str, Callable[[ContainerStats], float]]] = [
-    ("container_fs_reads_total", "counter", lambda c: c.fs_reads),
-    ("container_fs_writes_total", "counter", lambda c: c.fs_writes),
-    ("container_fs_reads_bytes_total", "counter", lambda c: c.fs_read_bytes),
-    ("container_fs_writes_bytes_total", "counter", lambda c: c.fs_write_bytes),
-    ("container_fs_usage_bytes", "gauge", lambda c: c.fs_used),
-]
-_NETWORK: list[tuple[str, Callable[[PodStats], float]]] = [
-    ("container_network_receive_bytes_total", lambda p: p.rx_bytes),
-    ("container_network_transmit_bytes_total", lambda p: p.tx_bytes),
-    ("container_network_receive_packets_total", lambda p: p.rx_packets),
-    ("container_network_transmit_packets_total", lambda p: p.tx_packets),
-    ("container_network_receive_packets_dropped_total", lambda p: p.rx_dropped),
-    ("container_network_transmit_packets_dropped_total", lambda p: p.tx_dropped),
-]
-
-
-async def cadvisor(agent: Agent) -> bytes:
-    """What cAdvisor says of containers and of the machine."""
-    page, pods = Page(), await agent.runtime.stats()
-    containers: list[tuple[str, str, ContainerStats]] = []  # labels without and with the end, and the numbers
-    for p in pods:
-        for c in p.containers:
-            values = {"container": c.name, "id": f"/kubepods/pod{p.uid}/{c.id}", "image": c.image, "name": c.id}
-            text = labels({**values, "namespace": p.namespace, "pod": p.name})
-            containers.append((text, text[:-1], c))
-    page.family("container_cpu_usage_seconds_total", "counter", "Cumulative cpu time consumed in seconds.")
-    for _, start, c in containers:
-        page.sample("container_cpu_usage_seconds_total", start + ',cpu="total"}', c.cpu_nanoseconds / 1e9)
-    for name, kind, value in _CONTAINER:
-        page.family(name, kind, "As cAdvisor measures it.")
-        for text, _, c in containers:
-            page.sample(name, text, value(c))
-    for name, kind, value in _DISK:
-        page.family(name, kind, "As cAdvisor measures it.")
-        for _, start, c in containers:
-            page.sample(name, f'{start},device="{_DEVICE}"}}', value(c))
-    for name, total in _NETWORK:
-        page.family(name, "counter", "Of the pod's interface.")
-        for p in pods:
-            values = {"id": f"/kubepods/pod{p.uid}", "image": PAUSE, "interface": "eth0", "name": p.sandbox_id}
-            page.sample(name, labels({**values, "namespace": p.namespace, "pod": p.name}), total(p))
-    capacity = agent.node["status"]["capacity"]
-    cores, memory = quantity.parse(capacity.get("cpu", "1")), quantity.value(capacity.get("memory", "0"))
-    page.single("machine_cpu_cores", "gauge", "Number of logical CPU cores.", float(cores))
-    page.single("machine_memory_bytes", "gauge", "Amount of memory installed on the machine.", memory)
     return page.text()
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from kcore.errors import ApiError, KcoreError, NotFound
 from kcore.http.messages import AnyResponse, Request, Response
-from kcore.node import logs, metrics, streams, summary
+from kcore.node import logs, streams
 from kcore.node.auth import Gate
 from kcore.node.pod import PodWorker
 from kcore.node.status import pod_status
@@ -158,11 +159,17 @@ async def _port_forward(agent: Agent, request: Request, rest: list[str]) -> AnyR
 
 
 async def _summary(agent: Agent, request: Request, rest: list[str]) -> Response:
-    return Response(200, json.dumps(await summary.summary(agent)).encode())
+    from kcore.node import summary
+
+    short = request.param("only_cpu_and_memory").lower() in ("true", "1")
+    return Response(200, json.dumps(await summary.summary(agent, only_cpu_and_memory=short)).encode())
 
 
-def _metrics(render: Callable[[Agent], Awaitable[bytes]]) -> Route:
+def _metrics(module: str, name: str) -> Route:
+    """What writes the page is loaded when somebody scrapes."""
+
     async def respond(agent: Agent, request: Request, rest: list[str]) -> Response:
+        render = getattr(import_module(f"kcore.node.{module}"), name)
         return Response(200, await render(agent), EXPOSITION)
 
     return respond
@@ -176,10 +183,10 @@ _EXACT: dict[str, Route] = {
     "/runningpods": _running,
     "/configz": _configz,
     "/stats/summary": _summary,
-    "/metrics": _metrics(metrics.kubelet),
-    "/metrics/cadvisor": _metrics(metrics.cadvisor),
-    "/metrics/resource": _metrics(metrics.resource),
-    "/metrics/probes": _metrics(metrics.probes),
+    "/metrics": _metrics("metrics", "kubelet"),
+    "/metrics/cadvisor": _metrics("cadvisor", "cadvisor"),
+    "/metrics/resource": _metrics("metrics", "resource"),
+    "/metrics/probes": _metrics("metrics", "probes"),
 }
 _PREFIXES: dict[str, Route] = {
     "containerLogs": _logs,

@@ -141,7 +141,7 @@ class ResourceMetrics:
             if client is None:
                 timeout = self._config.node_timeout
                 client = self._clients[url] = HttpClient(url, self._tls, connections=2, timeout=timeout)
-            answer = await client.request("GET", "/stats/summary")
+            answer = await client.request("GET", "/stats/summary?only_cpu_and_memory=true")
             if answer.status != 200:
                 return None
             said = msgspec.json.decode(answer.body)

@@ -26,7 +26,9 @@ class NodesConfig:
     count: int = attrs.field(default=3, validator=attrs.validators.ge(0))
     """How many nodes."""
     name: str = "node-{n}"
-    """Their names; ``{n}`` counts from 1."""
+    """Their names; ``{n}`` counts from `first`."""
+    first: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    """Number of the first node, for its name, its address and its pods' addresses: other processes have others."""
     cpu: str = ""
     """CPUs of each node. Without it: those of the machine if the runtime is real, else 8."""
     memory: str = ""
@@ -76,6 +78,10 @@ class NodesConfig:
     """Serve each node's kubelet (logs, exec, metrics). Without it the nodes cannot be asked."""
     cluster_dns: list[str] = attrs.Factory(list)
     """Addresses of the cluster's DNS, for resolv.conf of pods; empty: of the part `dns` of this process, if any."""
+    pod_routes: str = attrs.field(default="", validator=attrs.validators.in_(["", "routes", "vxlan"]))
+    """How pods of nodes on other machines are reached: by routes, in a VXLAN; "" leaves it to others."""
+    pod_routes_kubeconfig: str = ""
+    """Who reads all nodes for that, where a node by itself may not: the proxy, say; "" for the nodes themselves."""
     runtime: dict[str, Any] = attrs.field(factory=lambda: {"use": "fake"})
     """What runs containers: ``use`` names a plugin of the seam `runtime`, the rest is its config."""
 

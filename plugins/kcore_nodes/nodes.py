@@ -59,16 +59,17 @@ def node_configs(context: Context, config: NodesConfig, *, real: bool = False) -
     if not config.count:
         return []
     pods, addresses = IPv4Network(context.cluster.pod_cidr), IPv4Network(context.cluster.node_cidr)
-    prefix = max(SLICE_MOST, pods.prefixlen + (config.count - 1).bit_length())
+    last = config.first - 1 + config.count
+    prefix = max(SLICE_MOST, pods.prefixlen + (last - 1).bit_length())
     if prefix > 29:
-        raise UserError(f"cluster.pod_cidr {pods} is too small for {config.count} nodes; choose a larger one")
-    if config.count + 2 > addresses.num_addresses:
-        raise UserError(f"cluster.node_cidr {addresses} is too small for {config.count} nodes; choose a larger one")
+        raise UserError(f"cluster.pod_cidr {pods} is too small for {last} nodes; choose a larger one")
+    if last + 2 > addresses.num_addresses:
+        raise UserError(f"cluster.node_cidr {addresses} is too small for {last} nodes; choose a larger one")
     size = 2 ** (32 - prefix)
     capacity, limits = _capacity(context, config, real), _thresholds(config)
     taints = tuple(_taint(t) for t in config.taints)
     out = []
-    for i in range(config.count):
+    for i in range(config.first - 1, last):
         labels = dict(config.labels)
         if config.region:
             labels["topology.kubernetes.io/region"] = config.region
@@ -97,7 +98,7 @@ def node_configs(context: Context, config: NodesConfig, *, real: bool = False) -
                 static_pods=config.static_pods,
                 shutdown_grace=config.shutdown_grace,
                 shutdown_critical=config.shutdown_critical,
-                phase=(i + 1) / config.count,
+                phase=(i + 1) / last,
             )
         )
     if len({c.name for c in out}) < len(out):
@@ -138,6 +139,11 @@ class Nodes:
     @property
     def running(self) -> list[str]:
         return list(self._agents)
+
+    @property
+    def engine(self) -> Runtime:
+        """What runs the pods of all nodes."""
+        return self._engine
 
     @property
     def ports_moved(self) -> dict[int, int]:
@@ -264,12 +270,13 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
     chosen: dict[str, Any] = dict(config.runtime)
     runtime = context.choose("runtime", chosen.pop("use", "fake"), chosen, f"{context.name}.runtime")
     tls = await trio.to_thread.run_sync(_tls, context) if config.serve else None
+    alone = config.name.replace("{n}", str(config.first)) if config.count == 1 else ""
     async with (
         runtime.open(context) as engine,
         open_host(
             context.client(),
             context.cluster,
-            only=config.name.replace("{n}", "1") if config.count == 1 else "",  # it may see its own pods alone
+            only=alone,  # it may see no pods but its own
             dns_servers=tuple(config.cluster_dns) or pod_servers(context),
             concurrency=config.concurrency,
         ) as host,
@@ -278,6 +285,10 @@ async def open_nodes(context: Context, config: NodesConfig) -> AsyncIterator[Nod
         nodes = Nodes(context, host, engine, configs, KubeletServer(Gate()), tls, config.serve)
         nodes.listen_all()  # before anybody relies on the part: a taken port is the user's to see at once
         host.nursery.start_soon(nodes.start_all, config.concurrency)
+        if config.pod_routes and configs:
+            from kcore_nodes.routes import keep_routes
+
+            host.nursery.start_soon(keep_routes, context, config, configs)
         nodes.close_seconds = config.shutdown_grace + shutdown.WRITE_SECONDS * 2 if config.shutdown_grace else 0.0
         try:
             yield nodes

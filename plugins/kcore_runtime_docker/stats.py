@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import trio
 
 from kcore import clock
 from kcore.linux import cgroups
 from kcore.linux.cgroups import Cgroup
 from kcore.linux.network import Traffic, traffic
 from kcore.runtime import ContainerStats, PodStats, SandboxConfig
+from kcore.runtime.rates import Samples
 
+_TRIES, _PAUSE = 40, 0.05  # seconds
 _SUMS = ("cpu_nanoseconds", "cpu_nanocores", "memory_working_set", "memory_rss", "memory_cache", "memory_limit")
 
 
@@ -44,7 +47,7 @@ class Meter:
     """Knows the control groups of what runs, and how much processor they had used when last asked."""
 
     _running: dict[str, _Running] = attrs.Factory(dict)
-    _before: dict[str, tuple[float, int]] = attrs.Factory(dict)
+    _before: dict[str, Samples] = attrs.Factory(dict)
 
     def started(self, id: str, pid: int, sandbox: str, said: dict[str, Any], started_at: float) -> None:
         known = self._running.get(id)
@@ -76,7 +79,7 @@ class Meter:
             attempt=running.attempt,
             started_at=running.started_at,
             time=now,
-            cpu_nanocores=self._rate(id, now, found["cpu_nanoseconds"]),
+            cpu_nanocores=self._rate(id, now, found["cpu_nanoseconds"], running.started_at),
             fs_reads=sum(device.reads for device in io),
             fs_writes=sum(device.writes for device in io),
             fs_read_bytes=sum(device.read_bytes for device in io),
@@ -88,7 +91,7 @@ class Meter:
         now = clock.now()
         found = cgroups.of_path(pod.cgroup).read() if pod.cgroup else {}
         if found:
-            found["cpu_nanocores"] = self._rate(pod.id, now, found["cpu_nanoseconds"])
+            found["cpu_nanocores"] = self._rate(pod.id, now, found["cpu_nanoseconds"], pod.created_at)
         else:
             found = {name: sum(getattr(c, name) for c in containers) for name in _SUMS}
         seen = traffic(pod.pid) if pod.own_network else Traffic()
@@ -104,16 +107,28 @@ class Meter:
             **found,
         )
 
-    def _rate(self, id: str, now: float, used: int) -> int:
-        """Nanocores since the last time; 0 at first."""
-        then, before = self._before.get(id, (now, used))
-        self._before[id] = (now, used)
-        return int(max(0, used - before) / (now - then)) if now > then else 0
+    def _rate(self, id: str, now: float, used: int, since: float) -> int:
+        """Nanocores, over five seconds at least however often somebody asks; at first since it was started."""
+        samples = self._before.get(id)
+        if samples is None:
+            samples = self._before[id] = Samples(since, 0, (now, used))
+        return samples.rate(now, used)
 
 
-def forget(cgroup: str) -> None:
-    """Remove the control groups of a pod that is gone, and those above it that are empty now."""
-    for root in (cgroups.ROOT, *cgroups.ROOT.iterdir()) if cgroup else ():
+async def forget(cgroup: str) -> None:
+    """Remove the control groups of a pod that is gone, and those above it that are empty now.
+
+    The kernel keeps a group for as long as its last process takes to end, which may be after the engine's answer.
+    """
+    for _ in range(_TRIES if cgroup else 0):
+        if await trio.to_thread.run_sync(_remove, cgroup):
+            return
+        await trio.sleep(_PAUSE)
+
+
+def _remove(cgroup: str) -> bool:
+    """Whether the pod's own are gone."""
+    for root in (cgroups.ROOT, *cgroups.ROOT.iterdir()):
         group = root / cgroup.lstrip("/")
         while group != root:
             try:
@@ -121,3 +136,4 @@ def forget(cgroup: str) -> None:
             except OSError:
                 break  # not there, or not empty
             group = group.parent
+    return not any((root / cgroup.lstrip("/")).exists() for root in cgroups.ROOT.iterdir())

@@ -31,6 +31,7 @@ SHELL_IMAGES = ("busybox", "alpine", "ubuntu", "debian", "centos", "fedora", "ba
 QUIET, FINISH_MOST = 0.2, 3.0  # seconds: without a request, and altogether, see `FakeContainer.stop`
 MESSAGE_MOST = 4096  # bytes of a termination message
 MESSAGE_LOG = 2048  # bytes of it when it is the end of the log
+PERIOD = 100_000  # microseconds, in which a limit of CPU is kept to
 
 
 class FakeContainer:
@@ -109,6 +110,12 @@ class FakeContainer:
             memory_rss=memory * 9 // 10,
             memory_cache=memory - memory * 9 // 10,
             memory_limit=self.resources.memory_limit,
+            cpu_quota=self.resources.cpu_limit * PERIOD // 1000,
+            cpu_period=PERIOD,
+            cpu_periods=int(seconds * 1e6 / PERIOD) if self.resources.cpu_limit else 0,
+            cpu_shares=max(2, self.resources.cpu_request * 1024 // 1000),
+            processes=1,
+            threads=1,
         )
 
     @property

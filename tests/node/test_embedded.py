@@ -275,6 +275,6 @@ async def test_resource_metrics_name_every_container(real: Real) -> None:
     assert 'container_cpu_usage_seconds_total{container="app",namespace="default",pod="web"}' in text
     assert "node_memory_working_set_bytes 33554432" in text
     text = (await real.ask("nodes", "node-1", "proxy", rest="/metrics/cadvisor")).decode()
-    assert 'container_memory_working_set_bytes{container="app",id="/kubepods/pod' in text
+    assert 'container_memory_working_set_bytes{container="app",id="/kubepods/besteffort/pod' in text
     told = json.loads(await real.ask("nodes", "node-1", "proxy", rest="/stats/summary"))
     assert told["pods"][0]["podRef"]["name"] == "web"
