@@ -62,32 +62,6 @@ async def test_pods_of_a_runtime_class(api: Api) -> None:
         await api.post(f"{NS}/pods", {**meta("late"), "spec": wanted}, 403)
 
 
-TAINT = {"key": "kubernetes.io/e2e-evict-taint-key", "value": "v", "effect": "NoExecute"}
-
-
-def tolerant(seconds: int) -> Any:
-    own = {"key": TAINT["key"], "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
-    return {**POD_SPEC, "tolerations": [own]}
-
-
-@pytest.mark.conformance(
-    "NoExecuteTaintManager Multiple Pods evicts pods with minTolerationSeconds (Serial, Disruptive)",
-    "NoExecuteTaintManager Single Pod removing taint cancels eviction (Serial, Disruptive)",
-)
-async def test_pods_leave_a_tainted_node_when_they_tolerate_it_no_longer(api: Api) -> None:
-    for name, seconds in (("short", 5), ("long", 60)):
-        spec = {**tolerant(seconds), "nodeName": "node-1", "terminationGracePeriodSeconds": 0}
-        await api.post(f"{NS}/pods", {**meta(name), "spec": spec}, 201)
-    await api.later(2)
-    await api.patch("/api/v1/nodes/node-1", {"spec": {"taints": [TAINT]}})
-    await api.later(15)
-    assert await api.gone(f"{NS}/pods/short")
-    assert not await api.gone(f"{NS}/pods/long")
-    await api.patch("/api/v1/nodes/node-1", {"spec": {"taints": None}})
-    await api.later(90)
-    assert not await api.gone(f"{NS}/pods/long")
-
-
 @pytest.mark.conformance("Node Lifecycle should run through the lifecycle of a node")
 async def test_the_life_of_a_node(api: Api) -> None:
     path = "/api/v1/nodes"
