@@ -310,7 +310,7 @@ class Streams:
 
 @attrs.frozen(slots=True)
 class LogLine:
-    """One line of output, with its newline if it has one."""
+    """One line of output, with its newline if it has one; of a long line that comes in pieces, the last has it."""
 
     time: float  # seconds since the epoch
     stream: str  # "stdout" or "stderr"

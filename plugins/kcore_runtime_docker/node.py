@@ -198,7 +198,10 @@ class DockerNode:
             pid_mode=f"container:{config.target}" if config.target else known.pid_mode(sandbox_id),
             runtime=known.config.runtime_handler,
             cgroup=self._cgroup(known.config),
-            log={"max-size": self.config.log_size, "max-file": str(self.config.log_files)},
+            log={
+                "Type": self.config.log_driver,
+                "Config": {"max-size": self.config.log_size, "max-file": str(self.config.log_files)},
+            },
         )
         id = await self._create(labels.container_name(config.name, known.config, config.attempt), body)
         self._made[id] = Event(DIED, uid, sandbox_id, id)

@@ -190,6 +190,7 @@ async def test_a_pod_of_several_containers_must_be_asked_for_one(real: Real) -> 
         await real.ask("pods", "web", "log")
 
 
+@pytest.mark.conformance("Pods should support remote command execution over websockets")
 async def test_exec_runs_a_command_and_tells_its_exit_code(real: Real) -> None:
     await real.run(pod())
     query = "command=sh&command=-c&command=echo+%24HOSTNAME%3B+cat%3B+exit+3&stdin=true&stdout=true&stderr=true"
