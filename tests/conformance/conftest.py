@@ -50,7 +50,7 @@ class Api:
         assert isinstance(response, Response), response
         raw = response.body if isinstance(response.body, bytes) else b"".join(response.body)
         answer = msgspec.json.decode(raw)
-        assert response.status == expect if expect else response.status < 300, answer
+        assert response.status == expect if expect else response.status < 300, raw.decode()
         return answer
 
     async def get(self, path: str, expect: int = 0, **headers: str) -> Any:

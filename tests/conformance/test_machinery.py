@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from tests.conformance.conftest import Api
 from tests.conformance.objects import APPS, NS, POD_SPEC, controller, deployment, meta
@@ -32,7 +33,7 @@ async def with_pods(api: Api, name: str, count: int = 2) -> None:
 @pytest.mark.conformance(
     "Garbage collector should delete pods created by rc when not orphaning",
 )
-async def test_pods_go_with_their_controller(api: Api) -> None:
+async def test_pods_go_with_their_controller(api: Api, autojump_clock: MockClock) -> None:
     await with_pods(api, "rc")
     await api.delete(f"{NS}/replicationcontrollers/rc", {"propagationPolicy": "Background"})
 
@@ -45,7 +46,7 @@ async def test_pods_go_with_their_controller(api: Api) -> None:
 @pytest.mark.conformance(
     "Garbage collector should orphan pods created by rc if delete options say so",
 )
-async def test_pods_are_orphaned_if_the_options_say_so(api: Api) -> None:
+async def test_pods_are_orphaned_if_the_options_say_so(api: Api, autojump_clock: MockClock) -> None:
     await with_pods(api, "rc")
     await api.delete(f"{NS}/replicationcontrollers/rc", {"propagationPolicy": "Orphan"})
     await api.until(lambda: api.gone(f"{NS}/replicationcontrollers/rc"))
@@ -58,7 +59,7 @@ async def test_pods_are_orphaned_if_the_options_say_so(api: Api) -> None:
 @pytest.mark.conformance(
     "Garbage collector should keep the rc around until all its pods are deleted if the deleteOptions says so",
 )
-async def test_a_controller_stays_until_its_pods_are_gone(api: Api) -> None:
+async def test_a_controller_stays_until_its_pods_are_gone(api: Api, autojump_clock: MockClock) -> None:
     await with_pods(api, "rc")
     await api.delete(f"{NS}/replicationcontrollers/rc", {"propagationPolicy": "Foreground"})
     waiting = await api.get(f"{NS}/replicationcontrollers/rc")
@@ -72,7 +73,7 @@ async def test_a_controller_stays_until_its_pods_are_gone(api: Api) -> None:
     "Garbage collector should orphan RS created by deployment when deleteOptions.PropagationPolicy is Orphan",
 )
 @pytest.mark.parametrize("policy", ["Background", "Orphan"])
-async def test_replica_sets_of_a_deployment(api: Api, policy: str) -> None:
+async def test_replica_sets_of_a_deployment(api: Api, autojump_clock: MockClock, policy: str) -> None:
     await api.post(f"{APPS}/deployments", deployment("d"))
 
     async def made() -> bool:
@@ -90,7 +91,7 @@ async def test_replica_sets_of_a_deployment(api: Api, policy: str) -> None:
     "Garbage collector should not delete dependents that have both valid owner and owner that's waiting for "
     "dependents to be deleted",
 )
-async def test_a_dependent_with_another_valid_owner_stays(api: Api) -> None:
+async def test_a_dependent_with_another_valid_owner_stays(api: Api, autojump_clock: MockClock) -> None:
     owners = [await api.post(f"{NS}/configmaps", meta(name)) for name in ("going", "staying")]
     refs = [{"apiVersion": "v1", "kind": "ConfigMap", "name": o["metadata"]["name"], "uid": o["metadata"]["uid"],
              "blockOwnerDeletion": True} for o in owners]  # fmt: skip
@@ -106,7 +107,7 @@ async def test_a_dependent_with_another_valid_owner_stays(api: Api) -> None:
 @pytest.mark.conformance(
     "Garbage collector should not be blocked by dependency circle",
 )
-async def test_a_circle_of_owners_goes_with_one_of_them(api: Api) -> None:
+async def test_a_circle_of_owners_goes_with_one_of_them(api: Api, autojump_clock: MockClock) -> None:
     made = [await api.post(f"{NS}/configmaps", meta(f"c{i}")) for i in range(3)]
     for i, one in enumerate(made):
         owner = made[i - 1]["metadata"]
@@ -127,7 +128,7 @@ async def test_a_circle_of_owners_goes_with_one_of_them(api: Api) -> None:
     "Namespaces should apply an update to a Namespace",
     "Namespaces should apply changes to a namespace status",
 )
-async def test_a_namespace_is_patched_updated_and_has_a_status(api: Api) -> None:
+async def test_a_namespace_is_patched_updated_and_has_a_status(api: Api, autojump_clock: MockClock) -> None:
     await api.post("/api/v1/namespaces", meta("n"))
     await api.patch("/api/v1/namespaces/n", {"metadata": {"labels": {"a": "b"}}})
     found = await api.get("/api/v1/namespaces/n")
@@ -143,7 +144,7 @@ async def test_a_namespace_is_patched_updated_and_has_a_status(api: Api) -> None
 @pytest.mark.conformance(
     "Namespaces should apply a finalizer to a Namespace",
 )
-async def test_a_finalizer_holds_a_namespace(api: Api) -> None:
+async def test_a_finalizer_holds_a_namespace(api: Api, autojump_clock: MockClock) -> None:
     namespace = await api.post("/api/v1/namespaces", meta("n"))
     namespace["spec"]["finalizers"].append("example.com/hold")
     await api.put("/api/v1/namespaces/n/finalize", namespace)
@@ -160,7 +161,7 @@ async def test_a_finalizer_holds_a_namespace(api: Api) -> None:
     "Namespaces should ensure that all pods are removed when a namespace is deleted",
     "Namespaces should ensure that all services are removed when a namespace is deleted",
 )
-async def test_what_is_in_a_namespace_goes_with_it(api: Api) -> None:
+async def test_what_is_in_a_namespace_goes_with_it(api: Api, autojump_clock: MockClock) -> None:
     await api.post("/api/v1/namespaces", meta("n"))
     await api.post("/api/v1/namespaces/n/pods", {**meta("p"), "spec": POD_SPEC})
     await api.post("/api/v1/namespaces/n/services", {**meta("s"), "spec": {"ports": [{"port": 80}]}})
@@ -173,7 +174,7 @@ async def test_what_is_in_a_namespace_goes_with_it(api: Api) -> None:
 @pytest.mark.conformance(
     "OrderedNamespaceDeletion namespace deletion should delete pod first",
 )
-async def test_pods_go_before_all_else_in_a_namespace(api: Api) -> None:
+async def test_pods_go_before_all_else_in_a_namespace(api: Api, autojump_clock: MockClock) -> None:
     await api.post("/api/v1/namespaces", meta("n"))
     await api.post("/api/v1/namespaces/n/pods", {**meta("p", finalizers=["example.com/hold"]), "spec": POD_SPEC})
     await api.post("/api/v1/namespaces/n/configmaps", meta("c"))
@@ -233,7 +234,7 @@ LIVES: dict[str, tuple[str, Any, Any]] = {
     "ResourceQuota should create a ResourceQuota and capture the life of a service.",
 )
 @pytest.mark.parametrize("resource", LIVES)
-async def test_a_quota_captures_the_life_of_an_object(api: Api, resource: str) -> None:
+async def test_a_quota_captures_the_life_of_an_object(api: Api, autojump_clock: MockClock, resource: str) -> None:
     path, obj, amounts = LIVES[resource]
     await api.later(1)
     before = len(await api.names(path))
@@ -255,7 +256,7 @@ async def test_a_quota_captures_the_life_of_an_object(api: Api, resource: str) -
     "ResourceQuota should create a ResourceQuota and ensure its status is promptly calculated.",
     "ResourceQuota should apply changes to a resourcequota status",
 )
-async def test_a_quota_is_updated_deleted_and_its_status_counted_again(api: Api) -> None:
+async def test_a_quota_is_updated_deleted_and_its_status_counted_again(api: Api, autojump_clock: MockClock) -> None:
     await quota(api, {"count/podtemplates": "1"})
     found = await api.get(f"{NS}/resourcequotas/q")
     found["spec"]["hard"]["count/podtemplates"] = "2"
@@ -284,7 +285,9 @@ async def test_a_quota_is_updated_deleted_and_its_status_counted_again(api: Api)
         ("NotTerminating", {}, {"activeDeadlineSeconds": 3600}),
     ],
 )
-async def test_a_quota_with_a_scope_counts_only_its_own(api: Api, scope: str, inside: Any, outside: Any) -> None:
+async def test_a_quota_with_a_scope_counts_only_its_own(
+    api: Api, autojump_clock: MockClock, scope: str, inside: Any, outside: Any
+) -> None:
     await api.later(1)
     await quota(api, {"pods": "5"}, scopes=[scope])
     await api.post(f"{NS}/pods", {**meta("out"), "spec": {**POD_SPEC, **outside}})
@@ -300,7 +303,7 @@ async def test_a_quota_with_a_scope_counts_only_its_own(api: Api, scope: str, in
 @pytest.mark.conformance(
     "Conformance Tests should have at least two untainted nodes",
 )
-async def test_there_are_two_nodes_that_take_pods(api: Api) -> None:
+async def test_there_are_two_nodes_that_take_pods(api: Api, autojump_clock: MockClock) -> None:
 
     async def untainted() -> bool:
         nodes = (await api.get("/api/v1/nodes"))["items"]

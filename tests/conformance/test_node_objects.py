@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from trio.testing import MockClock
 
 from tests.conformance.conftest import Api
 from tests.conformance.objects import NS, POD_SPEC, meta
@@ -15,7 +16,7 @@ from tests.conformance.objects import NS, POD_SPEC, meta
     "Secrets should fail to create secret due to empty secret key",
 )
 @pytest.mark.parametrize("kind", ["configmaps", "secrets"])
-async def test_a_key_is_not_empty(api: Api, kind: str) -> None:
+async def test_a_key_is_not_empty(api: Api, autojump_clock: MockClock, kind: str) -> None:
     await api.post(f"{NS}/{kind}", {**meta("x"), "data": {"": "dmFsdWU="}}, 422)
 
 
@@ -25,7 +26,7 @@ async def test_a_key_is_not_empty(api: Api, kind: str) -> None:
     "Secrets should patch a secret",
 )
 @pytest.mark.parametrize("kind", ["configmaps", "secrets"])
-async def test_the_life_of_what_pods_mount(api: Api, kind: str) -> None:
+async def test_the_life_of_what_pods_mount(api: Api, autojump_clock: MockClock, kind: str) -> None:
     path = f"{NS}/{kind}"
     made = await api.post(path, {**meta("x", labels={"mine": "yes"}), "data": {"k": "YQ=="}}, 201)
     await api.put(f"{path}/x", {**made, "data": {"k": "Yg=="}})
@@ -43,7 +44,7 @@ async def test_the_life_of_what_pods_mount(api: Api, kind: str) -> None:
     "RuntimeClass should schedule a Pod requesting a RuntimeClass without PodOverhead",
     "RuntimeClass should schedule a Pod requesting a RuntimeClass and initialize its Overhead",
 )
-async def test_pods_of_a_runtime_class(api: Api) -> None:
+async def test_pods_of_a_runtime_class(api: Api, autojump_clock: MockClock) -> None:
     path = "/apis/node.k8s.io/v1/runtimeclasses"
     none: dict[str, Any] = {**POD_SPEC, "runtimeClassName": "none"}
     await api.post(f"{NS}/pods", {**meta("none"), "spec": none}, 403)
@@ -62,8 +63,34 @@ async def test_pods_of_a_runtime_class(api: Api) -> None:
         await api.post(f"{NS}/pods", {**meta("late"), "spec": wanted}, 403)
 
 
+TAINT = {"key": "kubernetes.io/e2e-evict-taint-key", "value": "v", "effect": "NoExecute"}
+
+
+def tolerant(seconds: int) -> Any:
+    own = {"key": TAINT["key"], "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": seconds}
+    return {**POD_SPEC, "tolerations": [own]}
+
+
+@pytest.mark.conformance(
+    "NoExecuteTaintManager Multiple Pods evicts pods with minTolerationSeconds (Serial, Disruptive)",
+    "NoExecuteTaintManager Single Pod removing taint cancels eviction (Serial, Disruptive)",
+)
+async def test_pods_leave_a_tainted_node_when_they_tolerate_it_no_longer(api: Api, autojump_clock: MockClock) -> None:
+    for name, seconds in (("short", 5), ("long", 60)):
+        spec = {**tolerant(seconds), "nodeName": "node-1", "terminationGracePeriodSeconds": 0}
+        await api.post(f"{NS}/pods", {**meta(name), "spec": spec}, 201)
+    await api.later(2)
+    await api.patch("/api/v1/nodes/node-1", {"spec": {"taints": [TAINT]}})
+    await api.later(15)
+    assert await api.gone(f"{NS}/pods/short")
+    assert not await api.gone(f"{NS}/pods/long")
+    await api.patch("/api/v1/nodes/node-1", {"spec": {"taints": None}})
+    await api.later(90)
+    assert not await api.gone(f"{NS}/pods/long")
+
+
 @pytest.mark.conformance("Node Lifecycle should run through the lifecycle of a node")
-async def test_the_life_of_a_node(api: Api) -> None:
+async def test_the_life_of_a_node(api: Api, autojump_clock: MockClock) -> None:
     path = "/api/v1/nodes"
     made = await api.post(path, meta("made-up", labels={"made": "up"}), 201)
     await api.patch(f"{path}/made-up", {"metadata": {"labels": {"more": "yes"}}})
@@ -81,7 +108,7 @@ async def test_the_life_of_a_node(api: Api) -> None:
     "PersistentVolumes CSI Conformance should run through the lifecycle of a PV and a PVC",
     "PersistentVolumes CSI Conformance should apply changes to a pv/pvc status",
 )
-async def test_the_life_of_a_volume_and_its_claim(api: Api) -> None:
+async def test_the_life_of_a_volume_and_its_claim(api: Api, autojump_clock: MockClock) -> None:
     size = {"storage": "1Gi"}
     volume = {
         "capacity": size,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.conformance.conftest import APPLY, Api
 
@@ -128,7 +129,7 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     "[DRA] CRUD Tests resource.k8s.io/v1 ResourceSlice",
 )
 @pytest.mark.parametrize("resource", CASES)
-async def test_all_operations_of_a_kind_work(api: Api, resource: str) -> None:
+async def test_all_operations_of_a_kind_work(api: Api, autojump_clock: MockClock, resource: str) -> None:
     prefix, kind, members, has_status = CASES[resource]
     plural = resource.partition(".")[0]
     path, group = f"{prefix}/{plural}", prefix.split("/namespaces")[0].removeprefix("/apis/").removeprefix("/api/")
@@ -173,7 +174,7 @@ async def test_all_operations_of_a_kind_work(api: Api, resource: str) -> None:
         await events.close()
 
 
-async def test_a_namespaced_kind_is_listed_in_all_namespaces(api: Api) -> None:
+async def test_a_namespaced_kind_is_listed_in_all_namespaces(api: Api, autojump_clock: MockClock) -> None:
     await api.post("/api/v1/namespaces", {"metadata": {"name": "other"}})
     for namespace in ("default", "other"):
         await api.post(f"/api/v1/namespaces/{namespace}/events", {
