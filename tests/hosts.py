@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -78,6 +79,7 @@ class Lan:
 def lan(name: str, cidr: str, count: int) -> Iterator[Lan]:
     """Machines with the addresses .1, .2, ... of `cidr` at their eth0, joined by a bridge in a namespace."""
     network = ipaddress.IPv4Network(cidr)
+    name = f"{name}-{os.getpid()}"  # others may run the same test
     with ExitStack() as stack:
         stack.enter_context(_namespace(name))
         lines, hosts = ["link add lan type bridge", "link set lan up"], []
