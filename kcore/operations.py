@@ -33,7 +33,10 @@ def commands(kernel: Kernel) -> dict[str, control.Command]:
     async def node(request: Answer) -> Any:
         return await _node(kernel, request["action"], request["name"])
 
-    return {"down": down, "status": status, "swap": swap, "node": node}
+    async def engine(request: Answer) -> Answer:
+        return _engine(kernel)
+
+    return {"down": down, "status": status, "swap": swap, "node": node, "engine": engine}
 
 
 def describe(kernel: Kernel) -> Answer:
@@ -91,3 +94,14 @@ async def _node(kernel: Kernel, action: str, name: str) -> Any:
         raise UserError(f"no embedded node is called '{name}'; there are: {', '.join(nodes.names[:20])}")
     await (nodes.stop(name) if action == "stop" else nodes.start(name))
     return {}
+
+
+def _engine(kernel: Kernel) -> Answer:
+    """Where images go: the engine's name and socket."""
+    nodes = kernel.parts.get("nodes")
+    runtime = getattr(nodes, "engine", None)
+    if runtime is None:
+        raise UserError("this process has no nodes")
+    if not getattr(runtime, "socket", ""):
+        raise UserError(f"the runtime {runtime.name!r} keeps no images; `kcore up -c docker` has one that does")
+    return {"name": runtime.name, "socket": runtime.socket}

@@ -42,16 +42,20 @@ class Daemon:
 
 
 @contextmanager
-def dockerd(directory: Path, *, netns: str = "") -> Iterator[Daemon]:
-    """Yields when it answers and has the image `IMAGE`. Its containers end with it."""
+def dockerd(directory: Path, *, netns: str = "", bridge: str = "") -> Iterator[Daemon]:
+    """Yields when it answers and has the image `IMAGE`. Its containers end with it.
+
+    `bridge`: the address (10.99.0.1/24) of a network of the engine's own, with its rules; "" for none.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     # not `ip netns exec`, which hides the control groups
     where = ["nsenter", f"--net=/run/netns/{netns}"] if netns else []
     command = [
         *where, "dockerd", "--data-root", str(directory / "data"), "--exec-root", str(directory / "exec"),
-        "-H", f"unix://{directory}/docker.sock", "--pidfile", str(directory / "pid"), "--bridge", "none",
-        "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--live-restore=false",
+        "-H", f"unix://{directory}/docker.sock", "--pidfile", str(directory / "pid"), "--live-restore=false",
     ]  # fmt: skip
+    command += ["--bip", bridge] if bridge else ["--bridge", "none", "--iptables=false", "--ip-forward=false"]
+    command.append("--ip6tables=false")
     with (directory / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     daemon = Daemon(directory, process)

@@ -29,7 +29,7 @@ class Command:
 
 def commands() -> list[Command]:
     """The built-in commands, in the order of ``--help``."""
-    from kcore.cli import cluster, completion, configs, kubectl, plugins, up
+    from kcore.cli import cluster, completion, configs, image, kubectl, plugins, up
 
     return [
         up.UP,
@@ -39,6 +39,7 @@ def commands() -> list[Command]:
         kubectl.KUBECTL,
         cluster.SWAP,
         cluster.NODE,
+        image.IMAGE,
         configs.CONFIG,
         plugins.PLUGINS,
         plugins.VERSION,

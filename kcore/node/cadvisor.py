@@ -103,6 +103,14 @@ _TRAFFIC = [
 ]
 
 
+_PRESSURE = [
+    f"container_pressure_{what}_{word}_seconds_total"
+    for what in ("cpu", "memory", "io")
+    for word in ("waiting", "stalled")
+]
+"""In the order of `Measured.pressure`."""
+
+
 async def cadvisor(agent: Agent) -> bytes:
     """The whole page."""
     page, found = Page(), await usage(agent)
@@ -118,6 +126,11 @@ async def cadvisor(agent: Agent) -> bytes:
         for text, group in limited:
             page.sample(name, text, value(group))
     _faults(page, groups)
+    for number, name in enumerate(_PRESSURE):
+        page.family(name, "counter", "Total time duration tasks in the container have waited for it.")
+        for text, group in groups:
+            if group.pressure:
+                page.sample(name, text, group.pressure[number] / 1e6)
     _disk(page, groups)
     _network(page, found)
     page.single("container_scrape_error", "gauge", "1 if there was an error while getting container metrics", 0)

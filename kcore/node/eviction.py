@@ -143,6 +143,8 @@ class Evictions(Job):
             text += f"{_amount(resource, _of(threshold, rooms))}, available: {_amount(resource, room.available)}. "
             text += "".join(_containers(worker, used, threshold.of))
             worker.evict(Refusal("Evicted", text), threshold.pod_grace)
+            counts = agent.measures.evictions
+            counts[threshold.signal] = counts.get(threshold.signal, 0) + 1
             return
 
     def _over_limit(self, stats: Mapping[str, PodStats]) -> bool:

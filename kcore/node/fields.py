@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -60,4 +61,4 @@ def resource(pod: Object, container_name: str, path: str, divisor: str, allocata
     if found is None:
         found = allocatable.get(name, "0") if which == "limits" else "0"
     unit = quantity.parse(divisor or "1") or quantity.parse("1")
-    return str(-int(-quantity.parse(found) // unit))
+    return str(math.ceil(quantity.parse(found) / unit))

@@ -230,6 +230,8 @@ def machine() -> Machine:
 
 def machine_group(now: float) -> Group:
     """The root: all processes of this machine, whichever version its control groups are of."""
+    from kcore.linux.cgroups import pressure
+
     user, nice, system, _, _, irq, soft, _ = _cpu_times()
     memory, vm = _table(PROC / "meminfo"), _table(PROC / "vmstat", 1)
     cache = memory.get("Cached", 0) + memory.get("Buffers", 0)
@@ -258,6 +260,7 @@ def machine_group(now: float) -> Group:
         page_faults=vm.get("pgfault", 0),
         major_page_faults=vm.get("pgmajfault", 0),
         oom_kills=vm.get("oom_kill", 0),
+        pressure=tuple(n for what in ("cpu", "memory", "io") for n in pressure(f"{PROC}/pressure/{what}")),
         processes=processes,
         threads=threads,
         io=tuple(_disks()),

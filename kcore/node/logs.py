@@ -73,14 +73,15 @@ def _number(request: Request, name: str) -> int | None:
 
 
 async def _format(lines: AsyncIterator[LogLine], wanted: str, stamps: bool, limit: int | None) -> AsyncIterator[bytes]:
-    left = limit
+    left, broken = limit, ""
     try:
         async for line in lines:
             if wanted and line.stream != wanted:
                 continue
             data = line.data
-            if stamps:
+            if stamps and line.stream != broken:
                 data = _stamp(line.time) + b" " + data
+            broken = "" if data.endswith(b"\n") else line.stream  # of which the rest of a long line is to come
             if left is not None:
                 data = data[:left]
                 left -= len(data)

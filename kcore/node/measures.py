@@ -58,6 +58,7 @@ class Measures:
     mount_errors: dict[str, int] = attrs.Factory(dict)
     requests: dict[tuple[str, str], Histogram] = attrs.Factory(dict)  # to the API, by (method, code)
     probes: dict[tuple[str, ...], int] = attrs.Factory(dict)  # (type, result, container, namespace, pod, uid)
+    evictions: dict[str, int] = attrs.Factory(dict)  # by signal
     started_containers: dict[str, int] = attrs.Factory(dict)  # by container_type
     _cpu: dict[str, int] = attrs.Factory(dict)  # container id -> nanoseconds when last looked at
     _cpu_total: int = 0

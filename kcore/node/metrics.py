@@ -10,11 +10,14 @@ import resource as rusage
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
+import trio
+
 from kcore.node.config import VERSION
 from kcore.node.exposition import Page, labels
 from kcore.node.figures import Group, usage
 from kcore.node.measures import DURATION, OPERATION, Histogram
 from kcore.objects import quantity
+from kcore.runtime import Volume, VolumeStats
 
 if TYPE_CHECKING:
     from kcore.node.agent import Agent
@@ -50,11 +53,12 @@ async def kubelet(agent: Agent) -> bytes:
         errors = m.operation_errors.get(name, 0)
         page.sample("kubelet_runtime_operations_errors_total", labels({"operation_type": name}), errors)
     page.family("kubelet_evictions", "counter", "Cumulative number of pod evictions by eviction signal")
-    for signal in ("memory.available", "nodefs.available", "pid.available"):
-        page.sample("kubelet_evictions", labels({"eviction_signal": signal}), 0)
+    for signal in dict.fromkeys(("memory.available", "nodefs.available", "pid.available", *m.evictions)):
+        page.sample("kubelet_evictions", labels({"eviction_signal": signal}), m.evictions.get(signal, 0))
     page.single("kubelet_node_config_error", "gauge", "1 if a configuration error was met, 0 otherwise.", 0)
     _certificates(page)
     _volumes(page, agent)
+    await _claims(page, agent)
     page.family("rest_client_requests_total", "counter", "Number of HTTP requests, by status code, method, and host.")
     for (method, code), found in m.requests.items():
         values = {"code": code, "host": "apiserver", "method": method}
@@ -116,27 +120,61 @@ def _volumes(page: Page, agent: Agent) -> None:
         values = {"operation_name": "volume_mount", "volume_plugin": plugin}
         page.sample("storage_operation_errors_total", labels(values), count)
     totals: dict[str, int] = {}
-    claims = []
     for worker in agent.workers.values():
         for spec in worker.pod["spec"].get("volumes") or ():
             volume = worker.volumes.get(spec["name"])
             if volume is not None:
                 totals[volume.kind] = totals.get(volume.kind, 0) + 1
-                if "persistentVolumeClaim" in spec and not worker.stopped:
-                    namespace = worker.pod["metadata"]["namespace"]
-                    claims.append((namespace, spec["persistentVolumeClaim"]["claimName"]))
     page.family("volume_manager_total_volumes", "gauge", "Number of volumes in Volume Manager")
     for kind, count in totals.items():
         for state in ("actual_state_of_world", "desired_state_of_world"):
             page.sample("volume_manager_total_volumes", labels({"plugin_name": kind, "state": state}), count)
+
+
+async def _claims(page: Page, agent: Agent) -> None:
+    """What persistent volumes have and what is used of them, once for each claim."""
+    found: dict[tuple[str, str], tuple[Volume, tuple[str, str]]] = {}
+    for worker in agent.workers.values():
+        m = worker.pod["metadata"]
+        for spec in worker.pod["spec"].get("volumes") or () if not worker.stopped else ():
+            volume, claim = worker.volumes.get(spec["name"]), spec.get("persistentVolumeClaim")
+            if "ephemeral" in spec:
+                claim = {"claimName": f"{m['name']}-{spec['name']}"}
+            if volume is not None and claim:
+                found[m["namespace"], claim["claimName"]] = volume, (worker.uid, spec["name"])
+    used = {(p.uid, v.name): v for p in await agent.runtime.stats() for v in p.volumes} if found else {}
     size = quantity.value(agent.allocatable.get("ephemeral-storage", "100Gi"))
-    rows = {"capacity_bytes": size, "available_bytes": size, "used_bytes": 0}
-    rows |= {"inodes": size // 16384, "inodes_free": size // 16384, "inodes_used": 0}
-    for name, value in rows.items():
+    rows = {}
+    for key, (volume, of) in sorted(found.items(), key=lambda item: item[0]):
+        stats = used.get(of)
+        rows[key] = await trio.to_thread.run_sync(_room, size, volume, stats) if agent.real else _share(size, stats)
+    names = ("capacity_bytes", "available_bytes", "used_bytes", "inodes", "inodes_free", "inodes_used")
+    for number, name in enumerate(names):
         page.family(f"kubelet_volume_stats_{name}", "gauge", "Of a persistent volume claim that a pod here uses")
-        for namespace, claim in sorted(set(claims)):
+        for (namespace, claim), row in rows.items():
             values = {"namespace": namespace, "persistentvolumeclaim": claim}
-            page.sample(f"kubelet_volume_stats_{name}", labels(values), value)
+            page.sample(f"kubelet_volume_stats_{name}", labels(values), row[number])
+
+
+def _room(size: int, volume: Volume, stats: VolumeStats | None) -> tuple[int, ...]:
+    """(capacity, available, used, inodes, free, used) of the file system behind a directory of this machine."""
+    if volume.source:
+        try:
+            disk = os.statvfs(volume.source)
+        except OSError:
+            pass  # gone, or not for us
+        else:
+            unit = disk.f_frsize
+            taken = disk.f_blocks - disk.f_bfree
+            inodes = disk.f_files - disk.f_ffree
+            return disk.f_blocks * unit, disk.f_bavail * unit, taken * unit, disk.f_files, disk.f_ffree, inodes
+    return _share(size, stats)
+
+
+def _share(size: int, stats: VolumeStats | None) -> tuple[int, ...]:
+    """The same of a disk of `size` bytes of which the runtime knows what is used."""
+    used, inodes = (stats.used, stats.inodes) if stats is not None else (0, 0)
+    return size, max(0, size - used), used, size // 16384, max(0, size // 16384 - inodes), inodes
 
 
 def _process(page: Page) -> None:
@@ -150,8 +188,6 @@ def _process(page: Page) -> None:
         pages = 0
     memory = pages * os.sysconf("SC_PAGE_SIZE")
     page.single("process_resident_memory_bytes", "gauge", "Resident memory size in bytes.", memory)
-    import trio
-
     tasks = trio.lowlevel.current_statistics().tasks_living
     page.single("go_goroutines", "gauge", "Number of tasks that currently exist.", tasks)
 

@@ -49,7 +49,15 @@ async def summary(agent: Agent, *, only_cpu_and_memory: bool = False) -> Json:
 
 def _cpu(group: Group, now: str) -> Json:
     said: Json = {"time": now, "usageNanoCores": group.cpu_nanocores, "usageCoreNanoSeconds": group.cpu_nanoseconds}
-    return said
+    return said | _pressure(group, 0)
+
+
+def _pressure(group: Group, at: int) -> Json:
+    """Only the totals: the kernel's averages over seconds are for people who watch."""
+    if not group.pressure:
+        return {}
+    some, full = group.pressure[at : at + 2]
+    return {"psi": {"some": {"total": some * 1000}, "full": {"total": full * 1000}}}
 
 
 def _memory(group: Group, now: str, capacity: int = 0) -> Json:
@@ -64,6 +72,7 @@ def _memory(group: Group, now: str, capacity: int = 0) -> Json:
         "rssBytes": group.memory_rss,
         "pageFaults": group.page_faults,
         "majorPageFaults": group.major_page_faults,
+        **_pressure(group, 2),
     }
 
 

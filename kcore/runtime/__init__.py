@@ -310,7 +310,7 @@ class Streams:
 
 @attrs.frozen(slots=True)
 class LogLine:
-    """One line of output, with its newline if it has one."""
+    """One line of output, with its newline if it has one; of a long line that comes in pieces, the last has it."""
 
     time: float  # seconds since the epoch
     stream: str  # "stdout" or "stderr"
@@ -367,6 +367,7 @@ class Measured:
     threads_limit: int = 0  # 0: none
     file_descriptors: int = 0
     sockets: int = 0
+    pressure: tuple[int, ...] = ()  # microseconds lost waiting, by some and by all: of CPU, memory, I/O; () if unknown
     io: tuple[DeviceIo, ...] = ()
 
 

@@ -141,6 +141,11 @@ class Nodes:
         return list(self._agents)
 
     @property
+    def engine(self) -> Runtime:
+        """What runs the pods of all nodes."""
+        return self._engine
+
+    @property
     def ports_moved(self) -> dict[int, int]:
         """Ports below 1024 that pods asked for and that are served elsewhere: asked -> served."""
         return dict(getattr(self._engine, "ports_moved", {}))

@@ -27,6 +27,9 @@ class DockerConfig:
     """The image of sandboxes, present or to be pulled; "" for a built-in one of a few hundred bytes."""
     cgroup_parent: str = "/kubepods"
     """The control group of all pods; "" leaves it to the engine."""
+    log_driver: str = "local"
+    """What keeps the output of containers: "local" keeps it as it is; "json-file" is what collectors read from the
+    engine's directory, and it keeps no bytes that are not UTF-8."""
     log_size: str = "10m"
     """Size at which a container's log is rotated."""
     log_files: int = attrs.field(default=5, validator=attrs.validators.gt(0))

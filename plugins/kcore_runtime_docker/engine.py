@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import attrs
 import trio
 
+from kcore.errors import UserError
 from kcore.linux.network import NetworkFailure, PodNetwork
 from kcore.linux.volumes import HostVolumes
 from kcore.registry import Context
@@ -16,6 +20,7 @@ from kcore_runtime_docker import DockerConfig, images
 from kcore_runtime_docker.api import DockerApi
 from kcore_runtime_docker.node import DockerNode
 
+_PROGRAMS = ("ip", "iptables", "iptables-restore", "nsenter")
 _CLOSING_SECONDS = 60.0
 
 
@@ -33,6 +38,11 @@ class DockerRuntime:
     handlers: tuple[str, ...] = ("",)
     name: str = "docker"
     real: bool = True
+
+    @property
+    def socket(self) -> str:
+        """Where images may be loaded: the engine's own API."""
+        return self.config.socket
 
     async def node(self, setup: NodeSetup, on_event: OnEvent) -> DockerNode:
         """See `Runtime.node`."""
@@ -61,8 +71,30 @@ class DockerRuntime:
                     nursery.start_soon(node.take_down)
 
 
+def _require(engine: str) -> None:
+    """Raises UserError with what is missing, and what to do about it."""
+    if os.geteuid() != 0:
+        raise UserError(
+            "real pods need root, for their network: run it with sudo, or use `kcore up -c dev`, which needs neither"
+        )
+    missing = [name for name in _PROGRAMS if shutil.which(name) is None]
+    if missing:
+        raise UserError(
+            f"real pods need {', '.join(missing)}, not found here: install the packages iproute2, iptables, util-linux"
+        )
+    try:
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(engine)
+    except OSError as error:
+        raise UserError(
+            f"no Docker engine answers at {engine} ({error.strerror or error}): install Docker and start it "
+            "(`apt install docker.io`), or name its socket with --set nodes.runtime.socket=PATH"
+        ) from error
+
+
 @asynccontextmanager
 async def open_engine(context: Context, config: DockerConfig) -> AsyncIterator[DockerRuntime]:
+    _require(config.socket)
     api = DockerApi(config.socket, config.timeout)
     try:
         version = await api.call("GET", "/version")

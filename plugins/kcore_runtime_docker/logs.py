@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 
 from kcore.runtime import LogLine
 from kcore_runtime_docker.api import DockerApi, path
 from kcore_runtime_docker.streams import frames
 
+_LONGEST = 16 * 1024  # bytes: the engine breaks longer lines
+_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
+_BROKEN = re.compile(rb"\r(?=%b)" % _STAMP.pattern)  # the end of a long line of a terminal
 _STREAMS = {1: "stdout", 2: "stderr"}
 
 
@@ -30,21 +34,36 @@ async def lines(
     if since:
         query["since"] = f"{since - 1e-6:.9f}"  # a float may be a little more than the time that it came from
     async with api.stream(path("containers", id, "logs"), query=query) as pieces:
-        if tty:
-            rest = b""
-            async for piece in pieces:
-                *whole, rest = (rest + piece).split(b"\n")
-                for text in whole:
-                    if (line := _line(1, text + b"\n")).time >= since:
-                        yield line
-            if rest:
-                yield _line(1, rest)
-        else:
-            async for number, data in frames(pieces):
-                if (line := _line(number, data)).time >= since:
-                    yield line
+        found = _of_terminal(pieces) if tty else frames(pieces)
+        async for number, data in found:
+            if (line := _line(number, data)).time >= since:
+                yield line
+
+
+async def _of_terminal(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
+    """The same as `frames`, of a stream that has none: a stamp begins each line, and each part of a long one."""
+    rest = b""
+    async for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            for part in _parts(line + b"\n"):
+                yield 1, part
+    for part in _parts(rest):
+        yield 1, part
+
+
+def _parts(line: bytes) -> Iterator[bytes]:
+    while line:
+        end = line.find(b" ") + 1 + _LONGEST
+        if not _STAMP.match(line, end):
+            found = _BROKEN.search(line)
+            end = found.end() if found else len(line)
+        yield line[:end]
+        line = line[end:]
 
 
 def _line(number: int, data: bytes) -> LogLine:
     time, _, text = data.partition(b" ")
+    if len(text) < _LONGEST and not text.endswith(b"\n"):
+        text += b"\n"  # the end of a long line, of which some drivers forget that it is one
     return LogLine(epoch(time.decode()), _STREAMS.get(number, "stdout"), text)

@@ -81,6 +81,7 @@ class DockerNode:
     volumes: HostVolumes
     pause: str
     _running: dict[str, Event] = attrs.Factory(dict)  # what is to be said when it ends, by the engine's id
+    _made: dict[str, Event] = attrs.Factory(dict)  # the same of containers that are created, and not started yet
     _known: dict[str, _Known] = attrs.Factory(dict)
     _files: PodFiles = attrs.Factory(lambda self: PodFiles(self.volumes), takes_self=True)
     _meter: stats.Meter = attrs.Factory(stats.Meter)
@@ -139,6 +140,7 @@ class DockerNode:
         async with trio.open_nursery() as nursery:
             for entry in inside:
                 self._running.pop(entry["Id"], None)
+                self._made.pop(entry["Id"], None)
                 nursery.start_soon(self._kill, entry["Id"])
         await self._kill(id)
         address = found["Config"]["Labels"].get(labels.ADDRESS, "")
@@ -159,7 +161,7 @@ class DockerNode:
         uid = found["Config"]["Labels"][labels.UID]
         if not await self._list({labels.TYPE: labels.POD, labels.UID: uid}):
             await self.volumes.remove(uid)
-            stats.forget(self._cgroup_of(labels.state(found["Config"]["Labels"])))
+            await stats.forget(self._cgroup_of(labels.state(found["Config"]["Labels"])))
 
     async def list_sandboxes(self) -> list[Sandbox]:
         """See `NodeRuntime`."""
@@ -196,22 +198,30 @@ class DockerNode:
             pid_mode=f"container:{config.target}" if config.target else known.pid_mode(sandbox_id),
             runtime=known.config.runtime_handler,
             cgroup=self._cgroup(known.config),
-            log={"max-size": self.config.log_size, "max-file": str(self.config.log_files)},
+            log={
+                "Type": self.config.log_driver,
+                "Config": {"max-size": self.config.log_size, "max-file": str(self.config.log_files)},
+            },
         )
-        return await self._create(labels.container_name(config.name, known.config, config.attempt), body)
+        id = await self._create(labels.container_name(config.name, known.config, config.attempt), body)
+        self._made[id] = Event(DIED, uid, sandbox_id, id)
+        return id
 
     async def start_container(self, id: str) -> None:
         """See `NodeRuntime`."""
-        found = await self._inspect(id)
-        if found is None:
-            raise NoSuch(f"container {id} does not exist")
-        own = found["Config"]["Labels"]
-        self._running[id] = Event(DIED, own[labels.UID], own[labels.SANDBOX], id)
+        event = self._made.pop(id, None)
+        if event is None:
+            found = await self._inspect(id)
+            if found is None:
+                raise NoSuch(f"container {id} does not exist")
+            own = found["Config"]["Labels"]
+            event = Event(DIED, own[labels.UID], own[labels.SANDBOX], id)
+        self._running[id] = event
         try:
             await self.api.call("POST", path("containers", id, "start"))
-        except Refused as error:
+        except RuntimeFailure:
             self._running.pop(id, None)
-            raise RuntimeFailure(str(error)) from error
+            raise
         await self.container(id)  # which lets the meter know
 
     async def stop_container(self, id: str, grace_seconds: float) -> None:
@@ -229,6 +239,7 @@ class DockerNode:
     async def remove_container(self, id: str) -> None:
         """See `NodeRuntime`."""
         found = await self._inspect(id)
+        self._made.pop(id, None)
         if found is not None:
             await self._delete(id)
             self._files.forget(labels.state(found["Config"]["Labels"])["termination"])
@@ -398,7 +409,7 @@ class DockerNode:
                     nursery.start_soon(self._delete, entry["Id"])
             for uid, said in pods.items():
                 await self.volumes.remove(uid)
-                stats.forget(self._cgroup_of(said))
+                await stats.forget(self._cgroup_of(said))
         await self.network.close(remove=kill)
 
     async def take_down(self) -> None:

@@ -46,7 +46,7 @@ def container(
     pid_mode: str,
     runtime: str,
     cgroup: str,
-    log: Mapping[str, str],
+    log: Mapping[str, Any],
 ) -> Object:
     """A container of the pod. Raises RuntimeFailure for a security context that cannot be honoured."""
     security, joined = config.security, f"container:{sandbox_id}"
@@ -55,7 +55,7 @@ def container(
         "IpcMode": joined,
         "CgroupParent": cgroup,
         "Mounts": mounts,
-        "LogConfig": {"Type": "json-file", "Config": dict(log)},
+        "LogConfig": dict(log),
         **limits(config.resources),
         "OomScoreAdj": max(config.oom_score_adj, least_oom_score()),
         **_security(security),

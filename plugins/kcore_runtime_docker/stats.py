@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import trio
 
 from kcore import clock
 from kcore.linux import cgroups
@@ -13,6 +14,7 @@ from kcore.linux.network import Traffic, traffic
 from kcore.runtime import ContainerStats, PodStats, SandboxConfig
 from kcore.runtime.rates import Samples
 
+_TRIES, _PAUSE = 40, 0.05  # seconds
 _SUMS = ("cpu_nanoseconds", "cpu_nanocores", "memory_working_set", "memory_rss", "memory_cache", "memory_limit")
 
 
@@ -113,9 +115,20 @@ class Meter:
         return samples.rate(now, used)
 
 
-def forget(cgroup: str) -> None:
-    """Remove the control groups of a pod that is gone, and those above it that are empty now."""
-    for root in (cgroups.ROOT, *cgroups.ROOT.iterdir()) if cgroup else ():
+async def forget(cgroup: str) -> None:
+    """Remove the control groups of a pod that is gone, and those above it that are empty now.
+
+    The kernel keeps a group for as long as its last process takes to end, which may be after the engine's answer.
+    """
+    for _ in range(_TRIES if cgroup else 0):
+        if await trio.to_thread.run_sync(_remove, cgroup):
+            return
+        await trio.sleep(_PAUSE)
+
+
+def _remove(cgroup: str) -> bool:
+    """Whether the pod's own are gone."""
+    for root in (cgroups.ROOT, *cgroups.ROOT.iterdir()):
         group = root / cgroup.lstrip("/")
         while group != root:
             try:
@@ -123,3 +136,4 @@ def forget(cgroup: str) -> None:
             except OSError:
                 break  # not there, or not empty
             group = group.parent
+    return not any((root / cgroup.lstrip("/")).exists() for root in cgroups.ROOT.iterdir())

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks [upstream] [large] [latency] [start] [server] [scale]
                                [store] [http] [scheduler] [api] [codec] [rbac]
-                               [flood] [soak]
+                               [flood] [soak] [docker]
 
 Each prints what it measured, what is promised where something is, and the ratio to a floor from the same run. They
 assert nothing: a figure depends on the machine and on what else it does.
@@ -30,6 +30,7 @@ NAMES = (
     "rbac",
     "flood",
     "soak",
+    "docker",
 )
 
 

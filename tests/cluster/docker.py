@@ -22,6 +22,7 @@ def settings(daemon: Daemon) -> dict[str, Any]:
     """On a machine of its own the cluster has the addresses that conf/docker.toml gives it."""
     return {
         "nodes.runtime.socket": daemon.socket,
+        "nodes.runtime.cgroup_parent": groups(daemon),
         "cluster.service_cidr": "10.96.0.0/16",
         "cluster.node_cidr": "10.244.0.0/16",
         "cluster.pod_cidr": "10.244.0.0/16",
@@ -29,13 +30,19 @@ def settings(daemon: Daemon) -> dict[str, Any]:
     }
 
 
-def assert_clean() -> None:
+def groups(daemon: Daemon) -> str:
+    """The control group of the machine's pods: that file system is one for all machines here."""
+    return f"/kcore-test-{daemon.process.pid}"
+
+
+def assert_clean(daemon: Daemon) -> None:
     """Nothing of a cluster is left on the machine."""
     links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout
     rules = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True).stdout
     assert [line.split()[0] for line in links.splitlines()] == ["lo"]
     assert "KCORE" not in rules
-    assert not list(Path("/sys/fs/cgroup").glob("*/kubepods"))
+    assert not list(Path("/sys/fs/cgroup").glob(f"*{groups(daemon)}"))
+    assert daemon.containers() == []
     assert "/nodes/node-1/pods/" not in Path("/proc/self/mountinfo").read_text()
 
 
@@ -58,5 +65,4 @@ def machine(name: str) -> Iterator[Daemon]:
     # a path of its own: that of a test is too long for the sockets in it
     with tempfile.TemporaryDirectory(prefix="kcore-") as made, inside(name), dockerd(Path(made) / "d") as daemon:
         yield daemon
-        assert daemon.containers() == []
-        assert_clean()
+        assert_clean(daemon)

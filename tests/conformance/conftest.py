@@ -17,11 +17,13 @@ from trio.testing import MockClock
 from kcore.api.auth import User
 from kcore.http.messages import Request, Response, StreamResponse
 from kcore.objects import Object
+from kcore.testing.running import RunningCluster
 from kcore.testing.virtual import VirtualCluster, virtual_cluster
 from tests.clients.conftest import Kubectl, wait_until
 from tests.clients.conftest import cluster as cluster
 from tests.clients.conftest import kubectl as kubectl
 from tests.conformance.hooks import Hooks, serving
+from tests.conformance.pods import Pods
 
 ADMIN = User("kubernetes-admin", ("system:masters", "system:authenticated"))
 _JSON = "application/json"
@@ -157,3 +159,22 @@ def hooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hooks]:
 def place(kubectl: Kubectl, hooks: Hooks) -> Iterator[Place]:
     with config.new_client_from_config(str(kubectl.cluster.kubeconfig)) as made:
         yield Place(kubectl, made, hooks)
+
+
+# --- pods on a node --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="package", params=["fake"])
+def runtime(request: pytest.FixtureRequest) -> str:
+    """What runs the containers of `pods`."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="package")
+def pods(runtime: str, cluster: RunningCluster) -> Iterator[Pods]:
+    """A namespace for pods of all tests: each names its own."""
+    cluster.kubectl("create", "namespace", "pods")
+    with config.new_client_from_config(str(cluster.kubeconfig)) as client:
+        made = Pods(cluster, client, "pods")
+        wait_until(lambda: made.call("GET", "serviceaccounts")["items"], bool)
+        yield made
