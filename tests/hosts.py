@@ -21,6 +21,7 @@ def inside(name: str) -> Iterator[None]:
 
     trio starts processes from threads that it keeps: those from before stay outside, those from inside end there.
     """
+    name = f"{name}-{os.getpid()}"  # others may run the same test
     with _namespace(name), entered(name):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
