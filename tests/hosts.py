@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,6 +21,7 @@ def inside(name: str) -> Iterator[None]:
 
     trio starts processes from threads that it keeps: those from before stay outside, those from inside end there.
     """
+    name = f"{name}-{os.getpid()}"  # others may run the same test
     with _namespace(name), entered(name):
         subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
         yield
@@ -78,6 +80,7 @@ class Lan:
 def lan(name: str, cidr: str, count: int) -> Iterator[Lan]:
     """Machines with the addresses .1, .2, ... of `cidr` at their eth0, joined by a bridge in a namespace."""
     network = ipaddress.IPv4Network(cidr)
+    name = f"{name}-{os.getpid()}"  # others may run the same test
     with ExitStack() as stack:
         stack.enter_context(_namespace(name))
         lines, hosts = ["link add lan type bridge", "link set lan up"], []

@@ -39,7 +39,7 @@ class Agent:
         self.dead = False
         self.node: Object = {}
         self._heartbeat = Heartbeat(self)
-        self._report = NodeReport(self)
+        self.report = NodeReport(self)
         self.evictions = Evictions(self)
         self.images = ImageCollector(self, config.image_high, config.image_low)
         self.static = StaticPods(self, config.static_pods) if config.static_pods else None
@@ -72,7 +72,7 @@ class Agent:
 
     def report_soon(self) -> None:
         """How the node is has changed."""
-        self.host.work.add(self._report)
+        self.host.work.add(self.report)
 
     def event(self, type: str, reason: str, message: str) -> None:
         self.host.events.record(self.node, "Node", self.name, type, reason, message)
@@ -85,10 +85,10 @@ class Agent:
         self.event("Normal", "Starting", "Starting kubelet.")
         self.host.work.add(self._heartbeat)
         if existed:
-            self.host.work.add(self._report)
+            self.host.work.add(self.report)
         else:
             phase = self.config.phase or 1.0
-            self.host.work.add_after(self._report, self.config.status_seconds * phase)
+            self.host.work.add_after(self.report, self.config.status_seconds * phase)
         if self.real:
             self.host.work.add_after(self.images, PERIOD)
         await self.host.synced()

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from kcore import clock
 from kcore.errors import AlreadyExists, Conflict, NotFound
 from kcore.node.nodestatus import node_status
@@ -27,6 +29,7 @@ class Heartbeat(Job):
         super().__init__()
         self._agent = agent
         self._lease: Object | None = None
+        self._renewed_at = 0.0
 
     def __repr__(self) -> str:
         return f"<lease of {self._agent.name}>"
@@ -44,7 +47,10 @@ class Heartbeat(Job):
                     self._lease = await client.update(LEASES, self._renewed(self._lease))
         except (Conflict, NotFound):
             self._lease = await self._claim()
-        period = agent.config.heartbeat_seconds
+        period, now = agent.config.heartbeat_seconds, trio.current_time()
+        if not first and now - self._renewed_at > period * 2:
+            agent.host.work.add(agent.report)  # it may have been given up meanwhile: only a new status ends that
+        self._renewed_at = now
         agent.host.work.add_after(self, period * agent.config.phase if first and agent.config.phase else period)
 
     async def _claim(self) -> Object:

@@ -8,6 +8,7 @@ from typing import Any
 import trio
 
 from kcore import clock
+from kcore.errors import ServiceUnavailable
 from kcore.objects.resources import LEASES, NODES, PODS
 
 from .conftest import World, container, phase, pod, ready, waiting
@@ -297,3 +298,23 @@ async def test_pod_that_is_deleted_before_it_ever_ran_goes(autojump_clock: Any, 
     await cluster.until(lambda p: "running" in container(p, "i").get("state", {}))
     await cluster.client.delete(PODS, "web", "default")
     await cluster.until_gone(within=10)
+
+
+async def test_a_node_that_was_cut_off_says_at_once_that_it_is_back(autojump_clock: Any, cluster: World) -> None:
+    update, cut = cluster.client.update, True
+
+    async def unreachable(resource: Any, obj: Any, **options: Any) -> Any:
+        if cut:
+            raise ServiceUnavailable("cut off")
+        return await update(resource, obj, **options)
+
+    await trio.sleep(15)
+    cluster.client.update = unreachable  # type: ignore[method-assign]
+    await trio.sleep(60)
+    node = await cluster.client.get(NODES, "node-1")
+    conditions = [{**c, "status": "Unknown"} for c in node["status"]["conditions"]]
+    await update(NODES, {**node, "status": {**node["status"], "conditions": conditions}}, subresource="status")
+    cut = False
+    await trio.sleep(45)
+    node = await cluster.client.get(NODES, "node-1")
+    assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
