@@ -17,6 +17,8 @@ from kcore.node import logs, streams
 from kcore.node.auth import Gate
 from kcore.node.pod import PodWorker
 from kcore.node.status import pod_status
+from kcore.objects import Object
+from kcore.runtime import READY, RUNNING
 
 if TYPE_CHECKING:
     from kcore.node.agent import Agent
@@ -81,6 +83,56 @@ async def _pods(agent: Agent, request: Request, rest: list[str]) -> Response:
     return Response(200, json.dumps(body).encode())
 
 
+async def _running(agent: Agent, request: Request, rest: list[str]) -> Response:
+    """What the runtime has, told as pods."""
+    containers: dict[str, list[Object]] = {}
+    for c in await agent.runtime.list_containers():
+        if c.state == RUNNING:
+            containers.setdefault(c.sandbox_id, []).append({"name": c.name, "image": c.image, "resources": {}})
+    items = [
+        {
+            "metadata": {"name": s.name, "namespace": s.namespace, "uid": s.uid},
+            "spec": {"containers": containers.get(s.id, [])},
+            "status": {},
+        }
+        for s in await agent.runtime.list_sandboxes()
+        if s.state == READY
+    ]
+    body = {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items}
+    return Response(200, json.dumps(body).encode())
+
+
+async def _configz(agent: Agent, request: Request, rest: list[str]) -> Response:
+    """The settings that a node has, by upstream's names."""
+    config = agent.config
+    body = {
+        "kind": "KubeletConfiguration",
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "port": config.port,
+        "staticPodPath": config.static_pods,
+        "clusterDomain": agent.host.cluster.domain,
+        "clusterDNS": list(agent.host.dns_servers),
+        "nodeStatusReportFrequency": f"{config.status_seconds:g}s",
+        "nodeLeaseDurationSeconds": int(config.lease_seconds),
+        "imageGCHighThresholdPercent": config.image_high,
+        "imageGCLowThresholdPercent": config.image_low,
+        "evictionHard": {t.signal: t.value for t in config.thresholds if not t.grace},
+        "evictionPressureTransitionPeriod": f"{config.pressure_transition:g}s",
+        "systemReserved": dict(config.reserved),
+        "allowedUnsafeSysctls": list(config.allowed_sysctls),
+        "shutdownGracePeriod": f"{config.shutdown_grace:g}s",
+        "shutdownGracePeriodCriticalPods": f"{config.shutdown_critical:g}s",
+        "maxPods": int(agent.node["status"].get("capacity", {}).get("pods", 0)),
+    }
+    return Response(200, json.dumps({"kubeletconfig": body}).encode())
+
+
+async def _checkpoint(agent: Agent, request: Request, rest: list[str]) -> Response:
+    """No runtime here can write a container's state down."""
+    find(agent, rest)
+    return Response(404, b"checkpointing of containers is not supported by the container runtime\n", TEXT)
+
+
 async def _logs(agent: Agent, request: Request, rest: list[str]) -> AnyResponse:
     worker, name = find(agent, rest)
     return await logs.respond(worker, name, request)
@@ -128,7 +180,8 @@ _EXACT: dict[str, Route] = {
     "/healthz/ping": _healthz,
     "/healthz/syncloop": _healthz,
     "/pods": _pods,
-    "/runningpods": _pods,
+    "/runningpods": _running,
+    "/configz": _configz,
     "/stats/summary": _summary,
     "/metrics": _metrics("metrics", "kubelet"),
     "/metrics/cadvisor": _metrics("cadvisor", "cadvisor"),
@@ -141,4 +194,5 @@ _PREFIXES: dict[str, Route] = {
     "attach": _attach,
     "run": _run,
     "portForward": _port_forward,
+    "checkpoint": _checkpoint,
 }

@@ -168,7 +168,9 @@ def _conditions(worker: PodWorker, old: Object, phase: str, runs: list[Run]) -> 
     terminal = phase in ("Succeeded", "Failed")
     main = [r for r in runs if r.kind in (MAIN, SIDECAR)]
     unready = [r.name for r in main if not _ready(r) and not (r.kind == SIDECAR and r.succeeded)]
-    pending_init = [r.name for r in runs if r.kind in (INIT, SIDECAR) and not (r.succeeded or r.started)]
+    pending_init = [
+        r.name for r in runs if r.kind in (INIT, SIDECAR) and not (r.succeeded if r.kind == INIT else r.started)
+    ]
     found = {c["type"]: c for c in old.get("conditions") or ()}
     rows: list[tuple[str, bool, str, str]] = []
     sandboxed = worker.sandbox is not None and not worker.stopped

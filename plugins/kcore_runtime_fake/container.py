@@ -138,6 +138,8 @@ class FakeContainer:
                 for m in self.config.mounts
             )
             root.entries["proc/mounts"] = Entry(b"fake / fake rw 0 0\n" + table.encode())
+            path = posixpath.normpath(self.config.termination_message_path).strip("/")
+            root.entries.setdefault(path, Entry(mode=0o666))
             security = self.config.security
             read_only = bool(security.get("readOnlyRootFilesystem"))
             self._tree = Tree(root, mounts, Identity.of(security), read_only=read_only)

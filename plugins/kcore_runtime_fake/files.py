@@ -166,7 +166,7 @@ class Tree:
         except (KcoreError, OSError) as error:  # a token that the API does not give now
             raise FileError(f"Input/output error: {error}") from error
 
-    def write(self, path: str, data: bytes, *, append: bool = False, mode: int = 0o644) -> None:
+    def write(self, path: str, data: bytes, *, append: bool = False, mode: int | None = None) -> None:
         m, inside = self._locate(path)
         if m.read_only:
             raise FileError(READ_ONLY)
@@ -179,7 +179,9 @@ class Tree:
         if not self.who.may(old or parent, 2):
             raise FileError(DENIED)
         if append and old is not None:
-            data, mode = old.data + data, old.mode
+            data = old.data + data
+        if mode is None:
+            mode = 0o644 if old is None else old.mode
         if len(data) > FILE_MOST:
             raise FileError("File too large")
         uid, gid = (old.uid, old.gid) if old is not None else self._new(m)

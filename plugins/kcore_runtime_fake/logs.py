@@ -59,7 +59,8 @@ class Log:
 
     def last(self, lines: int, most: int) -> bytes:
         """The end of the output: what becomes the termination message on request."""
-        found = b"".join(line.data for line in islice(reversed(self._lines), lines))
+        found = b"".join(line.data for line in reversed(list(islice(reversed(self._lines), lines))))
+        found += b"".join(self._part.values())
         return found[-most:]
 
     async def read(self, *, follow: bool, since: float, tail: int | None) -> AsyncIterator[LogLine]:

@@ -124,5 +124,6 @@ def test_pods_of_a_headless_service_find_each_other(cluster: RunningCluster) -> 
     run(cluster, "peer", "sleep", "3600", flags=(f"--overrides={overrides}",))
     ready(cluster, "peer")
     ip = cluster.get("pod", "peer")["status"]["podIP"]
-    assert poll(lambda: f"({ip})" in sh(cluster, "ping -c1 -W1 first.peers"))
+    found = poll(lambda: f"({ip})" in sh(cluster, "ping -c1 -W1 first.peers"))
+    assert found, (sh(cluster, "nslookup first.peers.default.svc.cluster.local"), cluster.get("endpointslices"))
     assert sh(cluster, "hostname -f", "peer").strip() == "first.peers.default.svc.cluster.local"

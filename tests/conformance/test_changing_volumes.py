@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.pods import Pods, restarts, shell
 
-WATCH = "while true; do cat /v/* 2>/dev/null; echo; sleep 0.1; done"
+WATCH = "while true; do cat /v/k /v/f 2>/dev/null; echo; sleep 0.1; done"
 
 
 def watching(pods: Pods, volume: Any, **metadata: Any) -> str:

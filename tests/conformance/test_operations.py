@@ -77,6 +77,19 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     ),
     "resourceslices": ("/apis/resource.k8s.io/v1", "ResourceSlice", {"spec": SLICE}, False),
     "runtimeclasses": ("/apis/node.k8s.io/v1", "RuntimeClass", {"handler": "x"}, False),
+    "csidrivers": ("/apis/storage.k8s.io/v1", "CSIDriver", {"spec": {"attachRequired": False}}, False),
+    "csistoragecapacities": (
+        f"/apis/storage.k8s.io/v1{NS}", "CSIStorageCapacity", {"storageClassName": "x", "capacity": "1Gi"}, False,
+    ),
+    "volumeattachments": (
+        "/apis/storage.k8s.io/v1", "VolumeAttachment",
+        {"spec": {"attacher": "a.example.com", "nodeName": "n", "source": {"persistentVolumeName": "p"}}}, True,
+    ),
+    "storageclasses": ("/apis/storage.k8s.io/v1", "StorageClass", {"provisioner": "a.example.com/b"}, False),
+    "leases": (
+        f"/apis/coordination.k8s.io/v1{NS}", "Lease", {"spec": {"holderIdentity": "me", "leaseDurationSeconds": 30}},
+        False,
+    ),
     "csinodes": ("/apis/storage.k8s.io/v1", "CSINode", {"spec": {"drivers": []}}, False),
     "ingressclasses": ("/apis/networking.k8s.io/v1", "IngressClass", {"spec": {"controller": "a.b/c"}}, False),
     "podtemplates": (
@@ -98,6 +111,21 @@ CASES: dict[str, tuple[str, str, dict[str, Any], bool]] = {
     "Events API should ensure that an event can be fetched, patched, deleted, and listed",
     "Events should delete a collection of events",
     "Events should manage the lifecycle of an event",
+    "CSIInlineVolumes should run through the lifecycle of a CSIDriver",
+    "CSINodes CSI Conformance should run through the lifecycle of a csinode",
+    "CSIStorageCapacity should support CSIStorageCapacities API operations",
+    "StorageClasses CSI Conformance should run through the lifecycle of a StorageClass",
+    "VolumeAttachment Conformance should apply changes to a volumeattachment status",
+    "VolumeAttachment Conformance should run through the lifecycle of a VolumeAttachment",
+    "Lease lease API should be available",
+    "RuntimeClass should support RuntimeClasses API operations",
+    "PodTemplates should delete a collection of pod templates",
+    "PodTemplates should replace a pod template",
+    "PodTemplates should run the lifecycle of PodTemplates",
+    "[DRA] CRUD Tests resource.k8s.io/v1 DeviceClass",
+    "[DRA] CRUD Tests resource.k8s.io/v1 ResourceClaim",
+    "[DRA] CRUD Tests resource.k8s.io/v1 ResourceClaimTemplate",
+    "[DRA] CRUD Tests resource.k8s.io/v1 ResourceSlice",
 )
 @pytest.mark.parametrize("resource", CASES)
 async def test_all_operations_of_a_kind_work(api: Api, resource: str) -> None:

@@ -190,6 +190,7 @@ async def test_a_pod_of_several_containers_must_be_asked_for_one(real: Real) -> 
         await real.ask("pods", "web", "log")
 
 
+@pytest.mark.conformance("Pods should support remote command execution over websockets")
 async def test_exec_runs_a_command_and_tells_its_exit_code(real: Real) -> None:
     await real.run(pod())
     query = "command=sh&command=-c&command=echo+%24HOSTNAME%3B+cat%3B+exit+3&stdin=true&stdout=true&stderr=true"
@@ -244,6 +245,15 @@ async def test_proxy_reaches_pods_and_kubelets(real: Real) -> None:
     text = (await real.ask("nodes", "node-1", "proxy", rest="/metrics")).decode()
     assert 'kubelet_node_name{node="node-1"} 1' in text
     assert "kubelet_running_pods 1" in text
+
+
+async def test_kubelet_tells_its_settings_and_what_runs(real: Real) -> None:
+    await real.run(web())
+    told = json.loads(await real.ask("nodes", "node-1", "proxy", rest="/configz"))["kubeletconfig"]
+    assert told["evictionHard"]["memory.available"] == "100Mi"
+    (found,) = json.loads(await real.ask("nodes", "node-1", "proxy", rest="/runningpods"))["items"]
+    assert found["metadata"]["name"] == "web"
+    assert [c["name"] for c in found["spec"]["containers"]] == ["app"]
 
 
 async def test_kubelet_refuses_who_shows_nothing(real: Real) -> None:

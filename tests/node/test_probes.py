@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import trio
 
 from kcore import clock
@@ -87,3 +88,17 @@ async def test_grpc_and_tcp_and_exec_probes_follow_the_behaviour(autojump_clock:
         found = await cluster.until(ready, f"p{i}")
         waited = clock.now() - clock.parse(container(found)["state"]["running"]["startedAt"])
         assert waited == (0 if "tcpSocket" in kind else 15)
+
+
+@pytest.mark.conformance(
+    "Probing container should be restarted with a GRPC liveness probe",
+    "Probing container should *not* be restarted with a GRPC liveness probe",
+)
+@pytest.mark.parametrize(("lives", "restarts"), [("1h", 0), ("5s", 1)])
+async def test_grpc_decides_whether_a_container_lives(
+    autojump_clock: Any, cluster: World, lives: str, restarts: int
+) -> None:
+    probe = {"grpc": {"port": 5000}, "periodSeconds": 1, "failureThreshold": 1}
+    await cluster.create(pod(annotations={"kcore.dev/ready-for": lives}, containers=probed(livenessProbe=probe)))
+    await trio.sleep(10)
+    assert container(await cluster.get())["restartCount"] == restarts
