@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -20,11 +21,12 @@ import attrs
 IMAGE = "busybox:latest"
 
 
-@attrs.frozen
+@attrs.define
 class Daemon:
     """It runs; `docker` asks it."""
 
     directory: Path
+    command: list[str]
     process: subprocess.Popen[bytes]
 
     @property
@@ -39,6 +41,28 @@ class Daemon:
     def containers(self) -> list[str]:
         """Names of all containers, those that have ended too."""
         return self.docker("ps", "-a", "--format", "{{.Names}}").split()
+
+    def kill(self) -> None:
+        """As if it had crashed, with all that it started itself."""
+        said = self.directory / "exec/containerd/containerd.pid"
+        pid = int(said.read_text())
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+        handle = os.pidfd_open(pid)  # its containerd ends itself, but late: a new one must not take it for alive
+        signal.pidfd_send_signal(handle, signal.SIGKILL)
+        select.select([handle], [], [], 10)
+        os.close(handle)
+        said.unlink()
+
+    def start(self) -> None:
+        """Run it again, after `kill`."""
+        self.process = _spawn(self.command, self.directory)
+        _until_it_answers(self)
+
+
+def _spawn(command: list[str], directory: Path) -> subprocess.Popen[bytes]:
+    with (directory / "log").open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
 
 
 @contextmanager
@@ -56,20 +80,18 @@ def dockerd(directory: Path, *, netns: str = "", bridge: str = "") -> Iterator[D
     ]  # fmt: skip
     command += ["--bip", bridge] if bridge else ["--bridge", "none", "--iptables=false", "--ip-forward=false"]
     command.append("--ip6tables=false")
-    with (directory / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    daemon = Daemon(directory, process)
+    daemon = Daemon(directory, command, _spawn(command, directory))
     try:
         _until_it_answers(daemon)
         daemon.docker("import", "-c", 'CMD ["sh"]', "-", IMAGE, input=busybox())
         yield daemon
     finally:
-        process.send_signal(signal.SIGTERM)
+        daemon.process.send_signal(signal.SIGTERM)
         try:
-            process.wait(30)
+            daemon.process.wait(30)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            os.killpg(daemon.process.pid, signal.SIGKILL)
+            daemon.process.wait()
         _clean(directory)
 
 
@@ -83,7 +105,9 @@ def _until_it_answers(daemon: Daemon) -> None:
             return
         except (OSError, subprocess.CalledProcessError):
             if daemon.process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"dockerd does not answer: {(daemon.directory / 'log').read_text()}") from None
+                raise RuntimeError(
+                    f"dockerd does not answer: {(daemon.directory / 'log').read_text()[-2000:]}"
+                ) from None
             time.sleep(0.05)
 
 

@@ -50,6 +50,14 @@ class PodFiles:
             own += "\n# Entries added by HostAliases.\n"
             own += "".join(f"{target}\t{chr(9).join(names)}\n" for target, names in by_address.items())
         (directory / "etc-hosts").write_text(own)
+        self._sign(config.uid, config.attempt).touch()
+
+    def made(self, uid: str, attempt: int) -> bool:
+        """Whether `sandbox` came to its end: one that was killed half-way has left a sandbox that is none."""
+        return self._sign(uid, attempt).exists()
+
+    def _sign(self, uid: str, attempt: int) -> Path:
+        return self.volumes.pod(uid) / f"sandbox-{attempt}"
 
     async def mounts(self, uid: str, key: str, config: ContainerConfig) -> list[dict[str, Any]]:
         """For the engine. Raises RuntimeFailure."""

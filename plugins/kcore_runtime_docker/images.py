@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from kcore.runtime import Image, ImageFailure, NoSuch, RuntimeFailure
 from kcore_runtime_docker import pause
 from kcore_runtime_docker.api import DockerApi, path
+
+_PART = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
+_REFERENCE = re.compile(  # the grammar of the distribution project: host, path, tag, digest
+    rf"(?:(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::\w[\w.-]{0,127})?(?:@[A-Za-z][\w.+-]*:[0-9A-Fa-f]{32,})?"
+)
 
 
 def split(image: str) -> tuple[str, str]:
@@ -23,6 +30,8 @@ def split(image: str) -> tuple[str, str]:
 
 
 async def find(api: DockerApi, image: str) -> Image | None:
+    if not _REFERENCE.fullmatch(image):
+        return None
     try:
         found = await api.call("GET", path("images", image, "json"))
     except NoSuch:
@@ -34,6 +43,9 @@ async def find(api: DockerApi, image: str) -> Image | None:
 
 async def pull(api: DockerApi, image: str, credentials: Sequence[tuple[str, str]]) -> Image:
     """Raises ImageFailure. Of the credentials those are used that the registry takes; without any, none."""
+    if not _REFERENCE.fullmatch(image):
+        text = f'Failed to apply default image tag "{image}": couldn\'t parse image name: invalid reference format'
+        raise ImageFailure(text, "InvalidImageName")
     name, tag = split(image)
     last = ""
     for user, password in [*credentials, ("", "")]:

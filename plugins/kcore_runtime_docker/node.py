@@ -444,13 +444,17 @@ class DockerNode:
             id, own = entry["Id"], entry["Labels"]
             if entry["State"] != "running":
                 continue
+            if own[labels.TYPE] == labels.POD and id not in self._running:
+                said = labels.state(own)
+                if not self._files.made(said["uid"], said["attempt"]):
+                    await self._delete(id)  # its maker was killed before it had a network
+                    continue
+                self._running[id] = Event(SANDBOX_LOST, own[labels.UID], id)
+                await self._adopt(id, own)
             alive.add(id)
             if own[labels.TYPE] == labels.POD:
-                self._running.setdefault(id, Event(SANDBOX_LOST, own[labels.UID], id))
-                if id not in self._known:
-                    await self._adopt(id, own)
-            else:
-                self._running.setdefault(id, Event(DIED, own[labels.UID], own[labels.SANDBOX], id))
+                continue
+            self._running.setdefault(id, Event(DIED, own[labels.UID], own[labels.SANDBOX], id))
         for id in set(self._running) - alive:
             self._ended(id)
 
