@@ -31,8 +31,6 @@ MISSING = {
     "VolumeAttributesClass [FeatureGate:VolumeAttributesClass] should run through the lifecycle of a "
     "VolumeAttributesClass": "nothing removes the finalizer that protects a class",
     "Pods should support retrieving logs from the container over websockets": "logs are not served over WebSockets",
-    "NoExecuteTaintManager Multiple Pods evicts pods with minTolerationSeconds (Serial, Disruptive)": "no test yet",
-    "NoExecuteTaintManager Single Pod removing taint cancels eviction (Serial, Disruptive)": "no test yet",
     "CSIInlineVolumes should support CSIVolumeSource in Pod API": "there is no CSI",
 }
 """Behaviours that the cluster does not have, each with what is missing."""
