@@ -23,6 +23,9 @@ class Config:
     """Where to listen: an address of this machine."""
     port: int = 6443
     """The port; 0 takes a free one."""
+    advertise_address: str = ""
+    """Where nodes and pods reach this server: what stands behind the Service ``kubernetes``. Empty: `address`, or
+    where that is every address, the one from which this machine reaches others."""
     hostnames: list[str] = attrs.Factory(list)
     """More names and addresses for the server's certificate, beside localhost, the address and the service names."""
     kinds: list[str] = attrs.Factory(list)

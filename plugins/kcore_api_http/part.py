@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from kcore_api_http import Config
 
 ADMIN, ADMIN_GROUP = "kubernetes-admin", "system:masters"
+EVERY = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Every address of this machine -> its loopback address of that family."""
 _ALLOWED, _NO_OPINION = Decision(True), Decision(None)
 _SELF = User("system:apiserver", ("system:masters", "system:authenticated"))
 
@@ -47,8 +49,7 @@ class ApiPart:
     @property
     def url(self) -> str:
         host, port = self.address
-        if host in ("0.0.0.0", "::"):
-            host = "127.0.0.1" if host == "0.0.0.0" else "::1"
+        host = EVERY.get(host, host)
         return f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     def client(self, user: User | None = None) -> Client:
@@ -86,8 +87,9 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(trio.aclose_forcefully, listener)
         address = bound(listener)
+        advertised = config.advertise_address or reached_at(address[0])
         pki = Pki.open(context.keys)
-        tls = pki.server_context(certificate_names(context, config, address[0]))
+        tls = pki.server_context(certificate_names(context, config, address[0], advertised))
         if not strangers.admit(tls):
             context.log.info("certificates of other authorities end the TLS handshake here: OpenSSL is out of reach")
         server = ApiServer(
@@ -123,7 +125,7 @@ async def open_api(context: Context, config: Config) -> AsyncIterator[ApiPart]:
             choice = context.choose("extension", name, config.settings.get(name, {}), f"api.settings.{name}")
             await stack.enter_async_context(choice.open(inner))
         await stack.enter_async_context(fair(server, config))
-        await server.publish(*address)
+        await server.publish(advertised, address[1])
         http = partial(serve, server.handle, [listener], ssl_context=tls, limits=limits, log=context.log)
         await stack.enter_async_context(running(http))
         stack.push_async_callback(announce_the_end, server, config.shutdown_delay_seconds)
@@ -260,12 +262,25 @@ def gather_kinds(context: Context, config: Config) -> KindTable:
     return table
 
 
-def certificate_names(context: Context, config: Config, host: str) -> list[str]:
+def reached_at(host: str) -> str:
+    """Where others find a server that listens at `host`."""
+    if host not in EVERY:
+        return host
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))  # nothing is sent
+        except OSError:  # no way out: only this machine asks
+            return EVERY[host]
+        found: str = sock.getsockname()[0]
+        return found
+
+
+def certificate_names(context: Context, config: Config, host: str, advertised: str) -> list[str]:
     """Under which names clients reach this server: as upstream, the first service address is the API's own."""
     first = ipaddress.ip_network(context.cluster.service_cidr)[1]
     names = {"localhost", "127.0.0.1", "::1", str(first), socket.gethostname().lower(), *config.hostnames}
-    if host not in ("0.0.0.0", "::"):
-        names.add(host)
+    names |= {host, advertised} - {*EVERY}
     service = "kubernetes.default.svc"
     names |= {"kubernetes", "kubernetes.default", service, f"{service}.{context.cluster.domain}"}
     return sorted(n for n in names if n)
