@@ -17,9 +17,11 @@ from kcore.client import Client
 from kcore.client.informer import Informer, Informers
 from kcore.metrics import Metrics
 from kcore.objects import Object, meta
-from kcore.objects.resources import ENDPOINTSLICES, SERVICES
+from kcore.objects.resources import ENDPOINTSLICES, NODES, SERVICES
 from kcore.proxy import Backend, Endpoint, Route
+from kcore.proxy.health import HealthServers
 
+ZONE = "topology.kubernetes.io/zone"
 SERVICE_NAME = "kubernetes.io/service-name"
 HEADLESS = "service.kubernetes.io/headless"
 PROXY_NAME = "service.kubernetes.io/service-proxy-name"  # another proxy's: left alone
@@ -32,14 +34,20 @@ SYNC_BUCKETS = tuple(0.001 * 2**i for i in range(15))  # upstream's: 1 ms, doubl
 class Tracker:
     """Keeps one backend in step with the cluster. Made by `run`."""
 
-    def __init__(self, informers: Informers, backend: Backend, node: str, metrics: Metrics):
+    def __init__(
+        self, informers: Informers, backend: Backend, node: str, metrics: Metrics, health: HealthServers | None = None
+    ):
         self._services: Informer = informers.get(SERVICES)
         self._slices: Informer = informers.get(ENDPOINTSLICES)
         self._slices.add_index("service", lambda s: [_service_of(s)])
-        self._backend, self._node = backend, node
+        self._nodes: Informer | None = None
+        if node:
+            self._nodes = informers.get(NODES, field_selector=f"metadata.name={node}")
+        self._backend, self._node, self._zone, self._health = backend, node, "", health
         self._routes: dict[str, Route] = {}
         self._by_service: dict[str, tuple[str, ...]] = {}
         self._dirty: set[str] = set()
+        self._applied = False  # the backend has heard of everything once
         self._wake = trio.Event()
         self._idle = trio.Event()
         self._seconds = metrics.histogram(
@@ -59,8 +67,7 @@ class Tracker:
     # --- kcore.proxy.Proxy ---
 
     async def settled(self) -> None:
-        await self._services.synced.wait()
-        await self._slices.synced.wait()
+        await self._synced()
         await trio.lowlevel.checkpoint()
         while self._dirty or not self._idle.is_set():
             await self._idle.wait()
@@ -85,25 +92,42 @@ class Tracker:
     async def run(self) -> None:
         self._services.on_change(lambda old, new: self._mark(meta.key(new or old or {})))
         self._slices.on_change(self._slice_changed)
-        await self._services.synced.wait()
-        await self._slices.synced.wait()
+        if self._nodes is not None:
+            self._nodes.on_change(self._node_changed)
+        await self._synced()
         while True:
-            if not self._dirty:
+            if self._applied and not self._dirty:
                 self._idle.set()
                 await self._wake.wait()
             self._wake = trio.Event()
-            self._idle = trio.Event()
+            if self._idle.is_set():  # else somebody may be waiting for this one
+                self._idle = trio.Event()
             dirty, self._dirty = self._dirty, set()
             triggers, self._triggers = self._triggers, []
             began = trio.current_time()
             changed = self._changes(dirty)
-            if changed:
+            if changed or not self._applied:
                 await self._backend.apply(changed)
+                self._applied = True
+            if self._health is not None:
+                await self._health.update(self._routes, changed)
             self._seconds.observe(trio.current_time() - began)
             now = clock.now()
             self._last.set(now)
             for triggered in triggers:
                 self._programming.observe(max(0.0, now - triggered))
+
+    async def _synced(self) -> None:
+        await self._services.synced.wait()
+        await self._slices.synced.wait()
+        if self._nodes is not None:
+            await self._nodes.synced.wait()
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        zone = meta.labels(new).get(ZONE, "") if new else ""
+        if zone != self._zone:
+            self._zone = zone
+            self._mark(*(meta.key(s) for s in self._services.items()))
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None and (old is None or any(old.get(k) != new.get(k) for k in ("endpoints", "ports"))):
@@ -143,15 +167,16 @@ class Tracker:
         if service is None or meta.deleting(service) or PROXY_NAME in meta.labels(service):
             return
         spec = service["spec"]
-        addresses = _addresses(service)
+        addresses = tuple(ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip and ip != "None")
         if spec.get("type") == "ExternalName" or not addresses:
-            return
+            return  # headless: clients find the endpoints themselves
         slices = self._slices.indexed("service", name)
         affinity = 0
         if spec.get("sessionAffinity") == "ClientIP":
             affinity = spec.get("sessionAffinityConfig", {}).get("clientIP", {}).get("timeoutSeconds", 10800)
         for port in spec.get("ports") or ():
             endpoints = [e for s in slices for e in _endpoints(s, port)]
+            here = [e for e in endpoints if e.endpoint.node == self._node] if self._node else endpoints
             yield Route(
                 service=name,
                 port_name=port.get("name", ""),
@@ -159,16 +184,33 @@ class Tracker:
                 addresses=addresses,
                 port=port["port"],
                 node_port=port.get("nodePort", 0),
-                endpoints=self._choose(endpoints, spec.get("internalTrafficPolicy") == "Local"),
-                node_endpoints=self._choose(endpoints, spec.get("externalTrafficPolicy") == "Local"),
+                cluster_endpoints=_usable(self._near(endpoints)),
+                local_endpoints=_usable(here),
+                external_addresses=tuple(spec.get("externalIPs") or ()),
+                balancer_addresses=_balancer_addresses(service),
+                source_ranges=tuple(r.strip() for r in spec.get("loadBalancerSourceRanges") or ()),
+                internal_local=spec.get("internalTrafficPolicy") == "Local",
+                external_local=spec.get("externalTrafficPolicy") == "Local",
                 affinity_seconds=affinity,
+                health_port=spec.get("healthCheckNodePort", 0),
+                served_anywhere=any(e.ready or (e.serving and e.terminating) for e in endpoints),
             )
 
-    def _choose(self, endpoints: list[_Found], local: bool) -> tuple[Endpoint, ...]:
-        if local and self._node:
-            endpoints = [e for e in endpoints if e.endpoint.node == self._node]
-        chosen = [e for e in endpoints if e.ready] or [e for e in endpoints if e.serving and e.terminating]
-        return tuple(sorted({e.endpoint for e in chosen}, key=lambda e: (e.address, e.port)))
+    def _near(self, endpoints: list[_Found]) -> list[_Found]:
+        """Those that the hints mean for this node, else for its zone; all, if any ready one is without a hint, or
+        none is meant for here."""
+        ready = [e for e in endpoints if e.ready]
+        for place, hints in ((self._node, "nodes"), (self._zone, "zones")):
+            if place and all(getattr(e, hints) for e in ready):
+                near = [e for e in ready if place in getattr(e, hints)]
+                if near:
+                    return near
+        return endpoints
+
+
+def _usable(endpoints: list[_Found]) -> tuple[Endpoint, ...]:
+    chosen = [e for e in endpoints if e.ready] or [e for e in endpoints if e.serving and e.terminating]
+    return tuple(sorted({e.endpoint for e in chosen}, key=lambda e: (e.address, e.port)))
 
 
 @attrs.frozen(slots=True)
@@ -177,21 +219,17 @@ class _Found:
     ready: bool
     serving: bool
     terminating: bool
+    nodes: frozenset[str] = frozenset()  # hints
+    zones: frozenset[str] = frozenset()
 
 
 def _service_of(slice: Object) -> str:
     return f"{meta.namespace(slice)}/{meta.labels(slice).get(SERVICE_NAME, '')}"
 
 
-def _addresses(service: Object) -> tuple[str, ...]:
-    spec = service["spec"]
-    ips = [ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP", "")] if ip and ip != "None"]
-    if not ips:
-        return ()  # headless: clients find the endpoints themselves
-    ips += spec.get("externalIPs") or []
+def _balancer_addresses(service: Object) -> tuple[str, ...]:
     ingress = service.get("status", {}).get("loadBalancer", {}).get("ingress") or []
-    ips += [i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP"]
-    return tuple(dict.fromkeys(ips))
+    return tuple(i["ip"] for i in ingress if i.get("ip") and i.get("ipMode", "VIP") == "VIP")
 
 
 def _endpoints(slice: Object, service_port: Object) -> Iterable[_Found]:
@@ -203,19 +241,28 @@ def _endpoints(slice: Object, service_port: Object) -> Iterable[_Found]:
         for endpoint in slice.get("endpoints") or ():
             conditions = endpoint.get("conditions") or {}
             ready = conditions.get("ready") is not False
-            found = Endpoint(endpoint["addresses"][0], port["port"], endpoint.get("nodeName", ""))
+            hints = endpoint.get("hints") or {}
             yield _Found(
-                found, ready, conditions.get("serving", ready) is not False, bool(conditions.get("terminating"))
+                Endpoint(endpoint["addresses"][0], port["port"], endpoint.get("nodeName", "")),
+                ready,
+                conditions.get("serving", ready) is not False,
+                bool(conditions.get("terminating")),
+                frozenset(h["name"] for h in hints.get("forNodes") or ()),
+                frozenset(h["name"] for h in hints.get("forZones") or ()),
             )
 
 
 @asynccontextmanager
-async def run(client: Client, backend: Backend, *, node: str, metrics: Metrics) -> AsyncIterator[Tracker]:
+async def run(
+    client: Client, backend: Backend, *, node: str, metrics: Metrics, health_address: str = ""
+) -> AsyncIterator[Tracker]:
     """Track with `backend` while the block runs. `node` is the node whose endpoints are local; "" when the
-    process serves all nodes, and then every endpoint is."""
+    process serves all nodes, and then every endpoint is. `health_address`: where the ports for health checks of
+    services (``healthCheckNodePort``) answer, see `HealthServers`; "" for nowhere."""
     async with trio.open_nursery() as nursery:
         informers = Informers(client)
-        tracker = Tracker(informers, backend, node, metrics)
+        health = HealthServers(nursery, health_address) if health_address else None
+        tracker = Tracker(informers, backend, node, metrics, health)
         await nursery.start(informers.run)
         nursery.start_soon(tracker.run)
         yield tracker

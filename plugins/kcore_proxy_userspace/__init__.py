@@ -41,7 +41,9 @@ async def open_userspace(context: Context, config: UserspaceConfig) -> AsyncIter
     async with _reachable(context.cluster.service_cidr), trio.open_nursery() as connections:
         async with trio.open_nursery() as listeners:
             backend = UserspaceBackend(listeners, connections, config, context.log, context.metrics)
-            async with tracker.run(context.client(), backend, node=config.node, metrics=context.metrics) as proxy:
+            async with tracker.run(
+                context.client(), backend, node=config.node, metrics=context.metrics, health_address="lo"
+            ) as proxy:
                 yield proxy
             listeners.cancel_scope.cancel()
         connections.cancel_scope.deadline = trio.current_time() + config.drain_seconds

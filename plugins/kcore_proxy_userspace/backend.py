@@ -73,12 +73,12 @@ class UserspaceBackend:
         served = self._served.setdefault(key, _Served(route))
         served.route = route
         for port in served.ports:
-            port.balancer.update(_endpoints(route, port.wanted), route.affinity_seconds)
+            port.balancer.update(_endpoints(route, port.wanted), route.affinity_seconds, _sources(route, port.wanted))
         have = {port.wanted for port in served.ports}
         for wanted in _wanted(route):
             if wanted in have:
                 continue
-            balancer = Balancer(_endpoints(route, wanted), route.affinity_seconds)
+            balancer = Balancer(_endpoints(route, wanted), route.affinity_seconds, _sources(route, wanted))
             try:
                 served.ports.append(await self._listen(wanted, balancer))
             except OSError as e:
@@ -104,11 +104,18 @@ class UserspaceBackend:
 
 def _wanted(route: Route) -> tuple[tuple[str, str, int], ...]:
     """The addresses a route should listen on; node ports answer on every local address."""
-    wanted = [(route.protocol, address, route.port) for address in route.addresses]
+    addresses = dict.fromkeys(route.addresses + route.outside_addresses)
+    wanted = [(route.protocol, address, route.port) for address in addresses]
     if route.node_port:
         wanted.append((route.protocol, sockets.ANY, route.node_port))
     return tuple(wanted)
 
 
 def _endpoints(route: Route, wanted: tuple[str, str, int]) -> tuple[Endpoint, ...]:
-    return route.node_endpoints if wanted[1] == sockets.ANY else route.endpoints
+    route = route.of_family(":" in wanted[1])
+    return route.endpoints if wanted[1] in route.addresses else route.node_endpoints
+
+
+def _sources(route: Route, wanted: tuple[str, str, int]) -> tuple[str, ...]:
+    """Who alone may come to that address; empty for everybody."""
+    return route.source_ranges if wanted[1] in route.balancer_addresses else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections import OrderedDict
 from collections.abc import Iterator
 
@@ -16,8 +17,9 @@ MAX_CLIENTS = 10_000
 class Balancer:
     """Round robin over the endpoints of one service port, with session affinity by client address if wanted."""
 
-    def __init__(self, endpoints: tuple[Endpoint, ...], affinity_seconds: int):
+    def __init__(self, endpoints: tuple[Endpoint, ...], affinity_seconds: int, sources: tuple[str, ...] = ()):
         self._next = 0
+        self._sources = sources  # CIDRs of those who alone may connect; empty for everybody
         self._clients: OrderedDict[str, tuple[Endpoint, float]] = OrderedDict()
         self._endpoints = endpoints
         self._affinity = affinity_seconds
@@ -26,15 +28,15 @@ class Balancer:
     def endpoints(self) -> tuple[Endpoint, ...]:
         return self._endpoints
 
-    def update(self, endpoints: tuple[Endpoint, ...], affinity_seconds: int) -> None:
-        self._endpoints, self._affinity = endpoints, affinity_seconds
+    def update(self, endpoints: tuple[Endpoint, ...], affinity_seconds: int, sources: tuple[str, ...] = ()) -> None:
+        self._endpoints, self._affinity, self._sources = endpoints, affinity_seconds, sources
         if not affinity_seconds:
             self._clients.clear()
 
     def candidates(self, client: str) -> Iterator[Endpoint]:
-        """Endpoints to try for a new connection, best first, each once. Empty when there are none."""
+        """Endpoints to try for a new connection, best first, each once. None for whom may not come."""
         endpoints = self._endpoints
-        if not endpoints:
+        if not endpoints or (self._sources and not self._admits(client)):
             return
         first = self._remembered(client) if self._affinity else None
         if first is not None:
@@ -54,6 +56,10 @@ class Balancer:
         self._clients.move_to_end(client)
         if len(self._clients) > MAX_CLIENTS:
             self._clients.popitem(last=False)
+
+    def _admits(self, client: str) -> bool:
+        address = ipaddress.ip_address(client)
+        return any(address in ipaddress.ip_network(source, strict=False) for source in self._sources)
 
     def _remembered(self, client: str) -> Endpoint | None:
         endpoint, until = self._clients.get(client, (None, 0.0))
