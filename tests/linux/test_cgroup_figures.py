@@ -112,5 +112,6 @@ def test_processes_are_counted_with_what_they_have_open(tmp_path: Path) -> None:
     with socket.socket(), (tmp_path / "file").open("w"):
         now = group.read()
     assert now["processes"] == 2
-    assert now["file_descriptors"] == before["file_descriptors"] + 2
-    assert now["sockets"] == before["sockets"] + 1
+    # at least: the test's process has threads, which open and close files of their own meanwhile
+    assert now["file_descriptors"] >= before["file_descriptors"] + 2
+    assert now["sockets"] >= before["sockets"] + 1
