@@ -61,7 +61,10 @@ class Family:
         touched = {hub for key in changed for hub in _moved(before[key], after[key])}
         wanted |= {hub: lines for hub, lines in self._hubs().items() if hub in touched}
         wanted = {chain: lines for chain, lines in wanted.items() if self._written.get(chain) != lines}
-        await self._restore(wanted, gone, [])
+        try:
+            await self._restore(wanted, gone, [])
+        except CommandFailed:
+            await self.write_all()  # somebody has been at our chains
 
     async def write_all(self) -> None:
         """All rules, whatever is there; raises CommandFailed."""
@@ -84,7 +87,8 @@ class Family:
         """Whether the canaries are there still."""
         try:
             for table in names.HUBS:
-                await run([self._program, "--wait", "-t", table, "-n", "-L", names.CANARY])
+                if hubs.MARKER not in await run([self._program, "--wait", "-t", table, "-S", names.CANARY]):
+                    return False
         except CommandFailed:
             return False
         return True
@@ -110,7 +114,7 @@ class Family:
 
     def _hubs(self) -> dict[Chain, tuple[str, ...]]:
         """The chains that all routes share, as they should be."""
-        lines = {(t, names.CANARY): list[str]() for t in names.HUBS} | hubs.first(self.setup)
+        lines = hubs.first(self.setup)
         for key in sorted(self._rules):
             for hub, own in self._rules[key].shared.items():
                 lines[hub] += own
@@ -213,14 +217,22 @@ class IptablesBackend:
         """Write everything again when somebody has flushed it."""
         while True:
             await trio.sleep(self.config.check_seconds)
-            async with self._lock:
-                for family in self.families:
-                    if not await family.healthy():
-                        self.log.warning("the rules of the proxy were gone; they are written again")
-                        try:
-                            await family.write_all()
-                        except CommandFailed as error:
-                            self.log.warning("they cannot be: %s", error)
+            await self.heal()
+
+    async def heal(self) -> bool:
+        """Look whether the rules are there still, and write them again if not. Whether they were gone."""
+        gone = False
+        async with self._lock:
+            for family in self.families:
+                if await family.healthy():
+                    continue
+                gone = True
+                self.log.warning("the rules of the proxy were gone; they are written again")
+                try:
+                    await family.write_all()
+                except CommandFailed as error:
+                    self.log.warning("they cannot be: %s", error)
+        return gone
 
     async def remove(self) -> None:
         """Leave the machine as it was."""

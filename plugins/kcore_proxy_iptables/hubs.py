@@ -7,6 +7,7 @@ import attrs
 from kcore_proxy_iptables import names
 from kcore_proxy_iptables.rules import Setup
 
+MARKER = "everything is written again when this is gone"
 _NEW = "-m conntrack --ctstate NEW "
 
 
@@ -49,8 +50,10 @@ def first(setup: Setup) -> dict[tuple[str, str], list[str]]:
     mark = setup.mark
     clear = mark.partition("/")[0]
     lines: dict[tuple[str, str], list[str]] = {
-        (table, chain): [] for table, chains in names.HUBS.items() for chain in chains if chain != names.CANARY
+        (table, chain): [] for table, chains in names.HUBS.items() for chain in chains
     }
+    for table in names.HUBS:  # a rule that does nothing: unlike the bare chain it goes with `iptables -F` too
+        lines[table, names.CANARY] = [f'-m comment --comment "{MARKER}"']
     lines["nat", names.MARK_MASQ] = [f"-j MARK --or-mark {clear}"]
     lines["nat", names.POSTROUTING] = [
         f"-m mark ! --mark {mark} -j RETURN",
