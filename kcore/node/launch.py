@@ -114,6 +114,10 @@ async def launch(worker: PodWorker, run: Run) -> None:
         wait = await images.ensure(worker, run, image, policy)
         if wait:
             raise NotYet(wait)
+    runtime = worker.agent.runtime
+    if run.current is not None and run.half_made:
+        await runtime.remove_container(run.current.id)
+        run.forget()
     if run.allocated is None:
         run.allocated = of_spec(run)
     try:
@@ -124,7 +128,6 @@ async def launch(worker: PodWorker, run: Run) -> None:
         worker.event("Warning", "Failed", f"Error: {error}", run)
         raise NotYet(10.0) from error
     assert worker.sandbox is not None
-    runtime = worker.agent.runtime
     try:
         with worker.agent.measures.operation("create_container"):
             id = await runtime.create_container(worker.sandbox.id, config)
@@ -143,6 +146,8 @@ async def launch(worker: PodWorker, run: Run) -> None:
     except RuntimeFailure as error:
         worker.event("Warning", "Failed", f"Error: {error}", run)
         run.current = await runtime.container(id)
+        if run.half_made:
+            raise NotYet(worker.next_delay()) from error
         return
     run.current = await runtime.container(id)
     worker.event("Normal", "Started", f"Container started: {run.name}", run)

@@ -319,7 +319,7 @@ class PodWorker(Job):
 
     def _next(self) -> list[Run]:
         """The containers to start now, in order."""
-        todo = [r for r in self.runs.values() if r.kind == EPHEMERAL and r.current is None]
+        todo = [r for r in self.runs.values() if r.kind == EPHEMERAL and (r.current is None or r.half_made)]
         if not self.initialized:
             todo += self._next_init()
         if self.initialized:
@@ -345,7 +345,7 @@ class PodWorker(Job):
 
     def _due(self, run: Run) -> bool:
         """It does not run, it should, and nothing holds it back."""
-        if run.current is None:
+        if run.current is None or run.half_made:
             return True
         if not run.exited or run.finished(self.policy):
             return False

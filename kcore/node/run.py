@@ -13,7 +13,7 @@ import attrs
 
 from kcore import clock
 from kcore.objects import Object
-from kcore.runtime import EXITED, RUNNING, Container
+from kcore.runtime import CREATED, EXITED, RUNNING, Container
 
 MAIN, INIT, SIDECAR, EPHEMERAL = "main", "init", "sidecar", "ephemeral"
 BACKOFF_FIRST, BACKOFF_MOST = 10.0, 300.0  # seconds
@@ -74,6 +74,11 @@ class Run:
         return self.current is not None and self.current.state == EXITED
 
     @property
+    def half_made(self) -> bool:
+        """It was created and never started: its maker was killed, or the engine went away, between the two."""
+        return self.current is not None and self.current.state == CREATED
+
+    @property
     def succeeded(self) -> bool:
         return self.exited and self.current is not None and self.current.exit_code == 0
 
@@ -116,6 +121,12 @@ class Run:
         self.waiting = None
         self.stopping = self.started = self.ready = self.stale = False
         return dropped
+
+    def forget(self) -> None:
+        """The present run is taken back: the next one has its number."""
+        assert self.current is not None
+        self.attempt = self.current.attempt
+        self.current, self.last = self.last, None
 
 
 def runs_of(pod: Object) -> dict[str, Run]:

@@ -84,10 +84,11 @@ def test_a_cluster_killed_while_it_makes_ten_pods_makes_each_once(
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
     with process("docker", tmp_path, 250, set=settings(daemon)) as second:
-        poll(lambda: all_ready(second, TEN), seconds=60)
+        assert poll(lambda: all_ready(second, TEN), seconds=60), second.kubectl("describe", "pods")
         # a pod may be called ready from before the kill, while what was half made of it is made anew
-        counts = poll(lambda: found if len(found := alive(daemon)) == 20 else None, seconds=60)
-        assert set(counts.values()) == {1}
+        poll(lambda: len(alive(daemon)) == 20, seconds=60)
+        counts = alive(daemon)
+        assert (len(counts), set(counts.values())) == (20, {1}), counts
         addresses = [found["status"]["podIP"] for found in pods(second).values()]
         assert len(set(addresses)) == 10
         links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.split()

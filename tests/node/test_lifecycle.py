@@ -206,6 +206,32 @@ async def test_agent_that_starts_again_carries_on_with_what_runs(autojump_clock:
     assert container(after) == container(before)
 
 
+async def test_container_whose_maker_ended_before_it_was_started_is_made_anew(
+    autojump_clock: Any, cluster: World
+) -> None:
+    from kcore.node.agent import Agent
+
+    started: list[str] = []
+
+    async def hang(id: str) -> None:
+        started.append(id)
+        await trio.sleep_forever()
+
+    cluster.agent.runtime.start_container = hang  # type: ignore[method-assign]
+    await cluster.create(pod())
+    await cluster.until(waiting("ContainerCreating"))
+    await trio.sleep(5)
+    await cluster.agent.stop(kill=False)
+    assert [c.state for c in await cluster.agent.runtime.list_containers()] == ["created"]
+    del cluster.agent.runtime.start_container
+    again = Agent(cluster.host, cluster.engine, cluster.agent.config)
+    await again.start()
+    found = await cluster.until(ready)
+    assert container(found)["restartCount"] == 0
+    assert not container(found)["containerID"].endswith(started[0])
+    assert [c.state for c in await again.runtime.list_containers()] == ["running"]
+
+
 async def test_containers_start_again_after_the_machine_lost_its_power(autojump_clock: Any, cluster: World) -> None:
     from kcore.node.agent import Agent
 
