@@ -19,7 +19,7 @@ from kcore.node.pod import PodWorker
 from kcore.node.staticpods import MIRROR, StaticPods
 from kcore.objects import Object, meta
 from kcore.objects.resources import NODES
-from kcore.runtime import READY, SANDBOX_LOST, Container, Event, NodeRuntime, NodeSetup, Runtime, Sandbox
+from kcore.runtime import SANDBOX_LOST, Container, Event, NodeRuntime, NodeSetup, Runtime, Sandbox
 
 
 class Agent:
@@ -179,25 +179,24 @@ class Agent:
 
     async def _recover(self) -> None:
         """Give what the runtime still has to its pods; end what has none."""
+        sandboxes: dict[str, list[Sandbox]] = {}
+        for s in await self.runtime.list_sandboxes():
+            sandboxes.setdefault(s.uid, []).append(s)
         containers: dict[str, list[Container]] = {}
         for c in await self.runtime.list_containers():
             containers.setdefault(c.sandbox_id, []).append(c)
-        newest: dict[str, Sandbox] = {}
-        for s in await self.runtime.list_sandboxes():
-            known = newest.get(s.uid)
-            if known is None or (s.state == READY, s.attempt) > (known.state == READY, known.attempt):
-                newest[s.uid] = s
         pods = {meta.uid(p): p for p in self.host.pods.indexed("node", self.name) if MIRROR not in meta.annotations(p)}
         if self.static is not None:
             pods |= {meta.uid(p): p for p in await self.static.first()}
-        for uid, sandbox in newest.items():
+        for uid, found in sandboxes.items():
             pod = pods.get(uid)
-            if pod is None:
-                await self.runtime.stop_sandbox(sandbox.id)
-                await self.runtime.remove_sandbox(sandbox.id)
-            else:
+            if pod is not None:
                 worker = self.workers[uid] = PodWorker(self, pod)
-                worker.adopt(sandbox, containers.get(sandbox.id, []))
+                worker.adopt(found, [c for s in found for c in containers.get(s.id, ())])
+                continue
+            for s in found:
+                await self.runtime.stop_sandbox(s.id)
+                await self.runtime.remove_sandbox(s.id)
 
     def _on_event(self, event: Event) -> None:
         worker = self.workers.get(event.pod_uid)

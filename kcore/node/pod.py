@@ -169,11 +169,18 @@ class PodWorker(Job):
         self._delay = min(self._delay * 2 or DELAY_FIRST, DELAY_MOST)
         return self._delay
 
-    def adopt(self, sandbox: Sandbox, containers: list[Container]) -> None:
+    def adopt(self, sandboxes: list[Sandbox], containers: list[Container]) -> None:
         """Carry on from what the runtime has (after a restart of the agent)."""
-        if sandbox.state == READY:
-            self.sandbox, self.sandbox_attempt = sandbox, sandbox.attempt
-            self.ips = sandbox.ips or (self.host_ip,)
+        newest = max(sandboxes, key=lambda s: (s.state == READY, s.attempt))
+        if newest.state == READY:
+            self.sandbox, self.sandbox_attempt = newest, newest.attempt
+            self.ips = newest.ips or (self.host_ip,)
+        else:
+            self.sandbox_attempt = newest.attempt + 1
+        for s in sandboxes:
+            if s is not self.sandbox:
+                self._lost.append(s.id)
+                self.agent.host.spawn(self._stop_lost, s.id)
         for c in sorted(containers, key=lambda c: c.attempt):
             run = self.runs.get(c.name)
             if run is not None:

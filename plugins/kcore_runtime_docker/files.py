@@ -52,6 +52,10 @@ class PodFiles:
         (directory / "etc-hosts").write_text(own)
         self._sign(config.uid, config.attempt).touch()
 
+    def begin(self, config: SandboxConfig) -> None:
+        """A sandbox is going to be made: an earlier one of the same attempt counts no more."""
+        self._sign(config.uid, config.attempt).unlink(missing_ok=True)
+
     def made(self, uid: str, attempt: int) -> bool:
         """Whether `sandbox` came to its end: one that was killed half-way has left a sandbox that is none."""
         return self._sign(uid, attempt).exists()

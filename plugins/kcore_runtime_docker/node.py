@@ -94,6 +94,7 @@ class DockerNode:
         """See `NodeRuntime`."""
         address = "" if config.host_network else self._reserve()
         id = ""
+        self._files.begin(config)
         try:
             body = spec.sandbox(
                 config, self.pause, labels.of_sandbox(self.setup.name, config, address), self._cgroup(config)
@@ -168,8 +169,8 @@ class DockerNode:
         out = []
         for entry in await self._list({labels.TYPE: labels.POD}):
             id, own = entry["Id"], entry["Labels"]
-            state = READY if entry["State"] == "running" else NOT_READY
-            known = self._known.get(id)
+            known = self._known.get(id)  # one that runs and is not known has no network: nobody finished it
+            state = READY if known is not None and entry["State"] == "running" else NOT_READY
             pid = known.pid if known is not None else 0
             out.append(
                 _sandbox(id, labels.state(own), own.get(labels.ADDRESS, ""), state, float(entry["Created"]), pid)
@@ -422,6 +423,7 @@ class DockerNode:
     async def watch(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Tell what ends by itself, until the node is closed. A broken stream of events is made up for by listing."""
         with self._scope:
+            await self._remove_half_made()
             query = {"filters": json.dumps({"type": ["container"], "event": ["die"], "label": [self._label]})}
             while True:
                 try:
@@ -437,6 +439,14 @@ class DockerNode:
                     del error
                 await trio.sleep(_AGAIN_SECONDS)
 
+    async def _remove_half_made(self) -> None:
+        """Sandboxes whose maker was killed before they had a network. The engine may be starting them even now."""
+        async with trio.open_nursery() as nursery:
+            for entry in await self._list({labels.TYPE: labels.POD}):
+                said = labels.state(entry["Labels"])
+                if not self._files.made(said["uid"], said["attempt"]):
+                    nursery.start_soon(self._delete, entry["Id"])
+
     async def _catch_up(self) -> None:
         """Learn what runs, and tell of what has ended unseen."""
         alive = set()
@@ -447,7 +457,6 @@ class DockerNode:
             if own[labels.TYPE] == labels.POD and id not in self._running:
                 said = labels.state(own)
                 if not self._files.made(said["uid"], said["attempt"]):
-                    await self._delete(id)  # its maker was killed before it had a network
                     continue
                 self._running[id] = Event(SANDBOX_LOST, own[labels.UID], id)
                 await self._adopt(id, own)

@@ -344,3 +344,48 @@ async def test_a_node_that_was_cut_off_says_at_once_that_it_is_back(autojump_clo
     await trio.sleep(45)
     node = await cluster.client.get(NODES, "node-1")
     assert {c["type"]: c["status"] for c in node["status"]["conditions"]}["Ready"] == "True"
+
+
+async def test_sandboxes_that_broke_before_a_restart_are_told_from_the_new_one_and_go_with_the_pod(
+    autojump_clock: Any, cluster: World
+) -> None:
+    from kcore.node.agent import Agent
+
+    await cluster.create(pod())
+    await cluster.until(ready)
+    for _ in range(2):
+        (current,) = [s for s in await cluster.agent.runtime.list_sandboxes() if s.state == "ready"]
+        await cluster.agent.stop(kill=False)
+        await cluster.agent.runtime.stop_sandbox(current.id)
+        cluster.agent = Agent(cluster.host, cluster.engine, cluster.agent.config)
+        await cluster.agent.start()
+        await trio.sleep(60)
+        await cluster.until(ready)
+    found = await cluster.agent.runtime.list_sandboxes()
+    assert sorted((s.attempt, s.state) for s in found) == [(0, "notready"), (1, "notready"), (2, "ready")]
+    await cluster.client.delete(PODS, "web", "default")
+    await cluster.until_gone()
+    await trio.sleep(60)
+    assert await cluster.agent.runtime.list_sandboxes() == []
+
+
+async def test_every_sandbox_of_a_pod_that_went_while_the_node_was_away_is_removed(
+    autojump_clock: Any, cluster: World
+) -> None:
+    from kcore.node.agent import Agent
+
+    await cluster.create(pod())
+    await cluster.until(ready)
+    (first,) = await cluster.agent.runtime.list_sandboxes()
+    await cluster.agent.stop(kill=False)
+    await cluster.agent.runtime.stop_sandbox(first.id)
+    cluster.agent = Agent(cluster.host, cluster.engine, cluster.agent.config)
+    await cluster.agent.start()
+    await trio.sleep(60)
+    assert len(await cluster.agent.runtime.list_sandboxes()) == 2
+    await cluster.agent.stop(kill=False)
+    await cluster.client.delete(PODS, "web", "default", grace_seconds=0)
+    cluster.agent = Agent(cluster.host, cluster.engine, cluster.agent.config)
+    await cluster.agent.start()
+    await trio.sleep(60)
+    assert await cluster.agent.runtime.list_sandboxes() == []
