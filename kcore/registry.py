@@ -21,6 +21,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -121,6 +123,18 @@ class Provider(Generic[T]):
     """One line for ``kcore plugins``."""
     exclusive: bool = False
     """Two of these cannot be open at once (they want the same port or file): a swap closes the old one first."""
+
+
+def lazily(path: str) -> Callable[[Context, Any], AbstractAsyncContextManager[Any]]:
+    """An opener for `Provider`: the one at ``module:name`` (``acme.store:open_store``, ``acme.admission:Quota.open``),
+    imported when it is first used. What a config does not choose then costs nothing at start-up."""
+    module, _, name = path.partition(":")
+
+    def open(context: Context, config: Any) -> AbstractAsyncContextManager[Any]:
+        opened: AbstractAsyncContextManager[Any] = attrgetter(name)(import_module(module))(context, config)
+        return opened
+
+    return open
 
 
 @attrs.frozen

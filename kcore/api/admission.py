@@ -10,13 +10,19 @@ every plugin's `admit` runs a second time, so that the built-in ones see what ha
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from kcore.api import audit
 from kcore.api.auth import User
 from kcore.api.kinds import Kind
+from kcore.registry import Context
+
+if TYPE_CHECKING:
+    from kcore.api.server import ApiServer
 
 Object = dict[str, Any]
 
@@ -80,3 +86,16 @@ class Admission:
 
     async def validate(self, request: AdmissionRequest) -> None:
         """May raise, may not change anything."""
+
+
+class ServerAdmission(Admission):
+    """Base class of those that follow objects through the API server's own watch cache."""
+
+    def __init__(self, server: ApiServer) -> None:
+        self.server = server
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, context: Context, config: Any) -> AsyncIterator[Admission]:
+        """See `kcore.registry.lazily`."""
+        yield cls(context.part("api").server)

@@ -7,14 +7,11 @@ upstream's order, which is the order here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterable
 
 from kcore.api.admission import Admission
 from kcore.hookspecs import hookimpl
-from kcore.registry import Context, NoConfig, Provider
+from kcore.registry import NoConfig, Provider, lazily
 from kcore_admission.config import (
     EventLimitConfig,
     NodeSelectorConfig,
@@ -78,17 +75,6 @@ DEFAULTS = tuple(name for name in PLUGINS if name not in OPTIONAL)
 @hookimpl
 def kcore_admission() -> Iterable[Provider[Admission]]:
     return [
-        Provider(name, _opener(name, module), config, help=help) for name, (module, help, config) in PLUGINS.items()
+        Provider(name, lazily(f"kcore_admission.{module}:{name}.open"), config, help=help)
+        for name, (module, help, config) in PLUGINS.items()
     ]
-
-
-def _opener(name: str, module: str) -> Callable[[Context, Any], AbstractAsyncContextManager[Admission]]:
-    """Opens the class of that name; its module is imported only then."""
-
-    @asynccontextmanager
-    async def open_plugin(context: Context, config: Any) -> AsyncIterator[Admission]:
-        plugin: Any = getattr(import_module(f"kcore_admission.{module}"), name)
-        async with plugin.open(context, config) as opened:
-            yield opened
-
-    return open_plugin

@@ -7,14 +7,11 @@ language is loaded then.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterable
 
 from kcore.api.admission import Admission
 from kcore.hookspecs import hookimpl
-from kcore.registry import Context, NoConfig, Provider
+from kcore.registry import Provider, lazily
 
 PLUGINS = {
     "MutatingAdmissionPolicy": ("mutating", "Policies that may change what is written"),
@@ -24,13 +21,7 @@ PLUGINS = {
 
 @hookimpl
 def kcore_admission() -> Iterable[Provider[Admission]]:
-    return [Provider(name, _opener(name, module), help=help) for name, (module, help) in PLUGINS.items()]
-
-
-def _opener(name: str, module: str) -> Callable[[Context, NoConfig], AbstractAsyncContextManager[Admission]]:
-    @asynccontextmanager
-    async def open_plugin(context: Context, config: NoConfig) -> AsyncIterator[Admission]:
-        plugin: Any = getattr(import_module(f"kcore_admission_policies.{module}"), name)
-        yield plugin(context.part("api").server)
-
-    return open_plugin
+    return [
+        Provider(name, lazily(f"kcore_admission_policies.{module}:{name}.open"), help=help)
+        for name, (module, help) in PLUGINS.items()
+    ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from kcore import errors
-from kcore.api.admission import Admission, AdmissionRequest
+from kcore.api.admission import AdmissionRequest, ServerAdmission
 from kcore.api.kinds import Kind
 from kcore.api.matching import (
     Equivalents,
@@ -84,14 +84,14 @@ class Misconfigured:
     why: str
 
 
-class PolicyPlugin(Admission):
+class PolicyPlugin(ServerAdmission):
     """Finds the policies of a request."""
 
     policies = bindings = ""  # plural names
     policy_class: type[Policy] = Policy
 
     def __init__(self, server: ApiServer) -> None:
-        self.server = server
+        super().__init__(server)
         self._policies = Followed(server.table, self.policies, self.policy_class)
         self._bindings = Followed(server.table, self.bindings, Binding)
         equivalents = Equivalents(server.table)

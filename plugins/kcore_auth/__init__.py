@@ -8,15 +8,13 @@ Each stands in the module that its opener names.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import AbstractAsyncContextManager
-from importlib import import_module
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
 
 from kcore.hookspecs import hookimpl
-from kcore.registry import Context, NoConfig, Provider
+from kcore.registry import NoConfig, Provider, lazily
 
 
 @attrs.frozen
@@ -109,55 +107,45 @@ class RequestHeaderConfig:
     """How the headers of other attributes begin."""
 
 
-def _open(module: str, name: str) -> Callable[[Context, Any], AbstractAsyncContextManager[Any]]:
-    """An opener that imports its module when it is used."""
-
-    def open(context: Context, config: Any) -> AbstractAsyncContextManager[Any]:
-        opened: AbstractAsyncContextManager[Any] = getattr(import_module(f"kcore_auth.{module}"), name)(
-            context, config
-        )
-        return opened
-
-    return open
-
-
 @hookimpl
 def kcore_authenticator() -> Iterable[Provider[Any]]:
     return [
-        Provider("certificate", _open("certificates", "open_certificates"), help="Client certificates of our CA"),
+        Provider(
+            "certificate", lazily("kcore_auth.certificates:open_certificates"), help="Client certificates of our CA"
+        ),
         Provider(
             "request-header",
-            _open("request_header", "open_request_header"),
+            lazily("kcore_auth.request_header:open_request_header"),
             RequestHeaderConfig,
             help="What front proxies say in headers",
         ),
         Provider(
             "bootstrap-token",
-            _open("bootstrap_tokens", "open_bootstrap_tokens"),
+            lazily("kcore_auth.bootstrap_tokens:open_bootstrap_tokens"),
             help="Tokens of joining nodes, from Secrets",
         ),
         Provider(
             "authentication-config",
-            _open("oidc", "open_config"),
+            lazily("kcore_auth.oidc:open_config"),
             FileConfig,
             help="OIDC tokens, and who may be anonymous, by an AuthenticationConfiguration",
         ),
         Provider(
             "webhook-token",
-            _open("webhook_tokens", "open_webhook_tokens"),
+            lazily("kcore_auth.webhook_tokens:open_webhook_tokens"),
             WebhookTokenConfig,
             help="Tokens that a webhook, or another API server, knows",
         ),
-        Provider("tokens", _open("tokens", "open_tokens"), TokensConfig, help="Fixed tokens from a CSV file"),
+        Provider("tokens", lazily("kcore_auth.tokens:open_tokens"), TokensConfig, help="Fixed tokens from a CSV file"),
         Provider(
             "serviceaccount",
-            _open("serviceaccounts", "open_tokens"),
+            lazily("kcore_auth.serviceaccounts:open_tokens"),
             ServiceAccountConfig,
             help="Tokens of service accounts",
         ),
         Provider(
             "anonymous",
-            _open("anonymous", "open_anonymous"),
+            lazily("kcore_auth.anonymous:open_anonymous"),
             AnonymousConfig,
             help="Who shows nothing is system:anonymous",
         ),
@@ -167,34 +155,42 @@ def kcore_authenticator() -> Iterable[Provider[Any]]:
 @hookimpl
 def kcore_authorizer() -> Iterable[Provider[Any]]:
     return [
-        Provider("node", _open("nodes", "open_nodes"), help="What nodes may do, each for itself"),
-        Provider("rbac", _open("rbac", "open_rbac"), help="Roles and bindings"),
+        Provider("node", lazily("kcore_auth.nodes:open_nodes"), help="What nodes may do, each for itself"),
+        Provider("rbac", lazily("kcore_auth.rbac:open_rbac"), help="Roles and bindings"),
         Provider(
             "webhook",
-            _open("webhook_authorizer", "open_webhook"),
+            lazily("kcore_auth.webhook_authorizer:open_webhook"),
             WebhookAuthorizerConfig,
             help="A webhook, or another API server, decides",
         ),
         Provider(
             "authorization-config",
-            _open("authorization_config", "open_authorization"),
+            lazily("kcore_auth.authorization_config:open_authorization"),
             FileConfig,
             help="Several in order, by an AuthorizationConfiguration",
         ),
-        Provider("always-allow", _open("anonymous", "open_always_allow"), help="Everybody may do everything"),
+        Provider("always-allow", lazily("kcore_auth.anonymous:open_always_allow"), help="Everybody may do everything"),
     ]
 
 
 @hookimpl
 def kcore_route() -> Iterable[Provider[Any]]:
-    return [Provider("reviews", _open("reviews", "open_reviews"), NoConfig, help="Reviews, token requests, OIDC keys")]
+    return [
+        Provider(
+            "reviews", lazily("kcore_auth.reviews:open_reviews"), NoConfig, help="Reviews, token requests, OIDC keys"
+        )
+    ]
 
 
 @hookimpl
 def kcore_admission() -> Iterable[Provider[Any]]:
     return [
-        Provider("RBACEscalation", _open("escalation", "open_escalation"), help="Nobody grants what he lacks"),
         Provider(
-            "NodeRestriction", _open("nodes", "open_restriction"), help="A node changes itself and its pods only"
+            "RBACEscalation", lazily("kcore_auth.escalation:open_escalation"), help="Nobody grants what he lacks"
+        ),
+        Provider(
+            "NodeRestriction",
+            lazily("kcore_auth.nodes:open_restriction"),
+            help="A node changes itself and its pods only",
         ),
     ]

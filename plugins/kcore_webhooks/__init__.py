@@ -6,14 +6,11 @@ through the watch cache and compiled when they change. Without any, a request pa
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from typing import Any
+from collections.abc import Iterable
 
 from kcore.api.admission import Admission
 from kcore.hookspecs import hookimpl
-from kcore.registry import Context, NoConfig, Provider
+from kcore.registry import Provider, lazily
 
 PLUGINS = {
     "MutatingAdmissionWebhook": ("mutating", "Webhooks that may change what is written"),
@@ -23,13 +20,7 @@ PLUGINS = {
 
 @hookimpl
 def kcore_admission() -> Iterable[Provider[Admission]]:
-    return [Provider(name, _opener(name, module), help=help) for name, (module, help) in PLUGINS.items()]
-
-
-def _opener(name: str, module: str) -> Callable[[Context, NoConfig], AbstractAsyncContextManager[Admission]]:
-    @asynccontextmanager
-    async def open_plugin(context: Context, config: NoConfig) -> AsyncIterator[Admission]:
-        plugin: Any = getattr(import_module(f"kcore_webhooks.{module}"), name)
-        yield plugin(context.part("api").server)
-
-    return open_plugin
+    return [
+        Provider(name, lazily(f"kcore_webhooks.{module}:{name}.open"), help=help)
+        for name, (module, help) in PLUGINS.items()
+    ]

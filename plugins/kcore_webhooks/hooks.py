@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from kcore import errors
-from kcore.api.admission import Admission, AdmissionRequest
+from kcore.api.admission import AdmissionRequest, ServerAdmission
 from kcore.api.matching import Equivalents, Followed, Match, Namespaces, Rules, Selection, Selects, Versions
 from kcore.api.webhook import WebhookError
 from kcore.objects import Object
@@ -63,14 +63,14 @@ def compile_configuration(obj: Object) -> list[Hook]:
     return [Hook(name, i, hook) for i, hook in enumerate(obj.get("webhooks") or ())]
 
 
-class WebhookPlugin(Admission):
+class WebhookPlugin(ServerAdmission):
     """What both kinds have in common."""
 
     resource = ""
     type = ""  # as metrics call it
 
     def __init__(self, server: ApiServer) -> None:
-        self.server = server
+        super().__init__(server)
         self._followed = Followed(server.table, self.resource, compile_configuration)
         self._selection: Selection[Hook] = Selection(Equivalents(server.table))
         self._namespaces = Namespaces(server.table)

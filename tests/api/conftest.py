@@ -23,7 +23,10 @@ from kcore.api.server import ApiServer
 from kcore.client import Client
 from kcore.http.messages import Request, Response, StreamResponse
 from kcore.metrics import Metrics
+from kcore.pki import Pki
 from kcore.registry import Cluster
+
+from .converting import Converter, converted, converting, declare, extended
 
 ADMIN = User("admin", ("system:masters",), "admin-uid")
 
@@ -143,3 +146,16 @@ async def serving(
 async def api() -> AsyncIterator[Api]:
     async with serving() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki.open(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture
+async def converter(api: Api, pki: Pki) -> AsyncIterator[Converter]:
+    """Answers for the definition of W, which the server has."""
+    async with converting(pki) as server, extended(api):
+        await declare(api, converted(server.client))
+        yield server

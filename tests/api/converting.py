@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -19,8 +19,10 @@ from kcore.http.messages import Request, Response
 from kcore.http.server import serve
 from kcore.pki import Pki
 
-from .conftest import Api
 from .custom import DEFINITIONS, WS, Object, definition, props, version
+
+if TYPE_CHECKING:
+    from .conftest import Api
 
 V2, V3 = WS.replace("v1", "v2"), WS.replace("v1", "v3")
 TEXT = {"type": "string"}

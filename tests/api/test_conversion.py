@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -15,24 +14,12 @@ from kcore.http.messages import Response
 from kcore.pki import Pki
 
 from .conftest import Api
-from .converting import V2, V3, Converter, converted, converting, declare, extended, redeclare
+from .converting import V2, V3, converted, converting, declare, extended, redeclare
 from .custom import DEFINITIONS, MERGE, WS, made
 
 APPLY = {"content_type": "application/apply-patch+yaml"}
 JSON_PATCH = {"content_type": "application/json-patch+json"}
 WHO = "conversion webhook for ex.com/v1, Kind=W"
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki.open(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture
-async def converter(api: Api, pki: Pki) -> AsyncIterator[Converter]:
-    async with converting(pki) as server, extended(api):
-        await declare(api, converted(server.client))
-        yield server
 
 
 async def test_an_object_goes_in_and_out_in_the_version_of_the_request(api, converter):

@@ -7,26 +7,12 @@ from typing import Any
 
 import pytest
 
-from kcore.pki import Pki
-
 from .conftest import Api
-from .converting import MEMBERS, Converter, converted, converting, declare, extended, redeclare
+from .converting import MEMBERS, converted, declare, extended, redeclare
 from .custom import DEFINITIONS, MERGE, WS, Object, made
 
 APPLY = {"content_type": "application/apply-patch+yaml"}
 Apply = Callable[..., Awaitable[Any]]
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
-    return Pki.open(tmp_path_factory.mktemp("pki"))
-
-
-@pytest.fixture
-async def converter(api: Api, pki: Pki) -> AsyncIterator[Converter]:
-    async with converting(pki) as server, extended(api):
-        await declare(api, converted(server.client))
-        yield server
 
 
 @pytest.fixture
