@@ -81,10 +81,10 @@ class RunningCluster:
         return status
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
-        """End the process; returns its exit code."""
+        """End the process; returns its exit code. It may have many containers to remove."""
         if self.process.poll() is None:
             self.process.send_signal(how)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     @property
     def said(self) -> str:

@@ -45,7 +45,7 @@ from kcore_runtime_docker import DockerConfig, images, labels, logs, spec, stats
 from kcore_runtime_docker.api import DockerApi, Refused, path
 from kcore_runtime_docker.files import PodFiles
 
-_AGAIN_SECONDS = 1.0  # before the engine's events are asked for again
+_AGAIN_SECONDS = 1.0  # before the engine's events are asked for again, or a kill is repeated
 _AT_ONCE = 16  # questions about containers at a time
 Object = dict[str, Any]
 
@@ -549,11 +549,15 @@ class DockerNode:
             pass
 
     async def _kill(self, id: str) -> None:
-        """On return it has ended."""
-        await self._signal(id, "SIGKILL")
-        found = await self._inspect(id)
-        if found is not None and found["State"]["Running"]:
-            await self._wait(id)
+        """On return it has ended. A signal that came while the engine was starting it has hit nothing: once more."""
+        while True:
+            await self._signal(id, "SIGKILL")
+            found = await self._inspect(id)
+            if found is None or not found["State"]["Running"]:
+                return
+            with trio.move_on_after(_AGAIN_SECONDS):
+                await self._wait(id)
+                return
 
     async def _delete(self, id: str) -> None:
         try:

@@ -94,7 +94,7 @@ def test_a_cluster_killed_while_it_makes_ten_pods_makes_each_once(
         links = subprocess.run(["ip", "-br", "link"], capture_output=True, text=True, check=True).stdout.split()
         assert len([link for link in links if link.startswith("kc") and "@" in link]) == 10
         second.kubectl("delete", "pod", *TEN, "--wait")
-        assert poll(lambda: not daemon.containers())
+        assert poll(lambda: not daemon.containers(), seconds=60), daemon.docker("ps", "-a")
 
 
 def test_a_name_that_is_taken_is_freed(daemon: Daemon) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 from kcore_runtime_docker import DockerConfig, kcore_runtime, labels
+from kcore_runtime_docker.node import DockerNode
 
 from kcore.runtime import NOT_READY, RuntimeFailure, SandboxConfig
 from kcore.testing.runtime import SETUP, RuntimeConformance, Stage
@@ -70,6 +72,21 @@ class TestDocker(RuntimeConformance):
         await stage.engine.node(SETUP, stage.on_event)
         assert half not in ids(daemon)
         await again.volumes.remove(CONFIG.uid)
+
+    async def test_a_kill_that_hit_nothing_is_repeated(self, stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As one that comes while the engine is still starting the container: it is refused, and then it runs."""
+        real, signals = DockerNode._signal, []
+
+        async def signal(node: DockerNode, id: str, name: str) -> None:
+            signals.append(name)
+            if len(signals) > 1:
+                await real(node, id, name)
+
+        sandbox = await stage.sandbox()
+        monkeypatch.setattr(DockerNode, "_signal", signal)
+        with trio.fail_after(60):
+            await stage.node.stop_sandbox(sandbox)
+        assert signals == ["SIGKILL", "SIGKILL"]
 
 
 CONFIG = SandboxConfig(name="web", namespace="default", uid="uid-1")
